@@ -1,0 +1,275 @@
+//! The backend over pure-Rust crates.
+
+use aes_gcm::aead::inout::InOutBuf;
+use aes_gcm::{AeadInOut as _, Aes256Gcm, KeyInit as _};
+use getrandom::SysRng;
+use hmac::{Hmac, Mac as _};
+use rsa::pkcs8::{DecodePrivateKey as _, DecodePublicKey as _, EncodePrivateKey as _};
+use rsa::traits::PublicKeyParts as _;
+use sha2::{Digest as _, Sha256, Sha512};
+use zeroize::{Zeroize as _, Zeroizing};
+
+use super::{CryptoError, KEY_LEN, MAX_EXPAND_LEN, NONCE_LEN, RSA_MODULUS_BITS, TAG_LEN, rsa_der};
+
+/// An AES-256-GCM key schedule, wiped on drop.
+///
+/// Boxed because it is a kilobyte: moving it would leave copies that no drop wipes.
+pub(crate) struct AeadKey(Box<Aes256Gcm>);
+
+impl AeadKey {
+    pub(crate) fn new(key: &[u8; KEY_LEN]) -> Self {
+        Self(Box::new(Aes256Gcm::new(key.into())))
+    }
+
+    /// Seals `plaintext` into `out`, which is `TAG_LEN` longer. On failure all of `out` is zero.
+    pub(crate) fn seal(
+        &self,
+        nonce: &[u8; NONCE_LEN],
+        plaintext: &[u8],
+        out: &mut [u8],
+    ) -> Result<(), CryptoError> {
+        self.seal_with_aad(nonce, &[], plaintext, out)
+    }
+
+    pub(super) fn seal_with_aad(
+        &self,
+        nonce: &[u8; NONCE_LEN],
+        aad: &[u8],
+        plaintext: &[u8],
+        out: &mut [u8],
+    ) -> Result<(), CryptoError> {
+        let sealed = match out.split_last_chunk_mut::<TAG_LEN>() {
+            Some((ciphertext, tag)) => InOutBuf::new(plaintext, ciphertext)
+                .is_ok_and(|buffers| self.seal_detached(nonce, aad, buffers, tag)),
+            None => false,
+        };
+        zero_unless(sealed, out)
+    }
+
+    /// Seals what is before the last `TAG_LEN` bytes of `in_out`; these receive the tag. On failure all
+    /// of `in_out` is zero.
+    pub(crate) fn seal_in_place(
+        &self,
+        nonce: &[u8; NONCE_LEN],
+        in_out: &mut [u8],
+    ) -> Result<(), CryptoError> {
+        let sealed = match in_out.split_last_chunk_mut::<TAG_LEN>() {
+            Some((text, tag)) => self.seal_detached(nonce, &[], text.into(), tag),
+            None => false,
+        };
+        zero_unless(sealed, in_out)
+    }
+
+    fn seal_detached(
+        &self,
+        nonce: &[u8; NONCE_LEN],
+        aad: &[u8],
+        buffers: InOutBuf<'_, '_, u8>,
+        tag: &mut [u8; TAG_LEN],
+    ) -> bool {
+        self.0
+            .encrypt_inout_detached(nonce.into(), aad, buffers)
+            .map(|t| *tag = t.into())
+            .is_ok()
+    }
+
+    /// Opens `sealed` into `out`, which is `TAG_LEN` shorter. On failure all of `out` is zero.
+    pub(crate) fn open(
+        &self,
+        nonce: &[u8; NONCE_LEN],
+        sealed: &[u8],
+        out: &mut [u8],
+    ) -> Result<(), CryptoError> {
+        self.open_with_aad(nonce, &[], sealed, out)
+    }
+
+    pub(super) fn open_with_aad(
+        &self,
+        nonce: &[u8; NONCE_LEN],
+        aad: &[u8],
+        sealed: &[u8],
+        out: &mut [u8],
+    ) -> Result<(), CryptoError> {
+        let opened = match sealed.split_last_chunk::<TAG_LEN>() {
+            Some((ciphertext, tag)) => InOutBuf::new(ciphertext, out).is_ok_and(|buffers| {
+                self.0
+                    .decrypt_inout_detached(nonce.into(), aad, buffers, tag.into())
+                    .is_ok()
+            }),
+            None => false,
+        };
+        zero_unless(opened, out)
+    }
+
+    /// Opens `in_out`; the plaintext is before its last `TAG_LEN` bytes, whose content is unspecified. On
+    /// failure all of `in_out` is zero.
+    pub(crate) fn open_in_place(
+        &self,
+        nonce: &[u8; NONCE_LEN],
+        in_out: &mut [u8],
+    ) -> Result<(), CryptoError> {
+        let opened = match in_out.split_last_chunk_mut::<TAG_LEN>() {
+            Some((text, tag)) => self
+                .0
+                .decrypt_inout_detached(nonce.into(), &[], text.into(), (&*tag).into())
+                .is_ok(),
+            None => false,
+        };
+        zero_unless(opened, in_out)
+    }
+}
+
+/// What the library leaves in a buffer after a failure is its own affair: here it is always zeros.
+fn zero_unless(done: bool, out: &mut [u8]) -> Result<(), CryptoError> {
+    if done {
+        return Ok(());
+    }
+    out.zeroize();
+    Err(CryptoError)
+}
+
+/// Bytes in a SHA-512 hash, and so in a block of HKDF's output.
+const BLOCK_LEN: usize = 64;
+
+/// The HMAC-SHA-512 midstates of an HKDF PRK, wiped on drop.
+pub(crate) struct ExpandKey(Hmac<Sha512>);
+
+impl ExpandKey {
+    pub(crate) fn new(prk: &[u8; KEY_LEN]) -> Self {
+        Self::from_slice(prk)
+    }
+
+    pub(super) fn from_slice(prk: &[u8]) -> Self {
+        Self(Hmac::new_from_slice(prk).expect("HMAC takes keys of any length"))
+    }
+
+    /// HKDF-Expand (RFC 5869, 2.3) with the concatenation of `info` into all of `out`.
+    ///
+    /// Panics if `out` is longer than [`MAX_EXPAND_LEN`]: every caller's length is a constant.
+    pub(crate) fn expand(&self, info: &[&[u8]], out: &mut [u8]) {
+        assert!(
+            out.len() <= MAX_EXPAND_LEN,
+            "HKDF-SHA-512 gives at most {MAX_EXPAND_LEN} bytes"
+        );
+
+        let mut previous = Zeroizing::new([0; BLOCK_LEN]);
+        for (i, chunk) in (1..=u8::MAX).zip(out.chunks_mut(BLOCK_LEN)) {
+            let mut mac = self.0.clone();
+            if i > 1 {
+                mac.update(previous.as_slice());
+            }
+            for part in info {
+                mac.update(part);
+            }
+            mac.update(&[i]);
+            let block = mac.finalize();
+            chunk.copy_from_slice(&block.as_bytes()[..chunk.len()]);
+            previous.copy_from_slice(block.as_bytes());
+        }
+    }
+}
+
+pub(crate) fn hmac_sha256(key: &[u8; KEY_LEN], parts: &[&[u8]]) -> [u8; 32] {
+    hmac_sha256_from_slice(key, parts)
+}
+
+pub(super) fn hmac_sha256_from_slice(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
+    let mut mac: Hmac<Sha256> = Hmac::new_from_slice(key).expect("HMAC takes keys of any length");
+    for part in parts {
+        mac.update(part);
+    }
+    (*mac.finalize().as_bytes()).into()
+}
+
+pub(crate) fn sha256(parts: &[&[u8]]) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update(part);
+    }
+    hash.finalize().into()
+}
+
+/// Fills `out` from the operating system's generator.
+pub(crate) fn random(out: &mut [u8]) -> Result<(), CryptoError> {
+    getrandom::fill(out).map_err(|_| CryptoError)
+}
+
+#[cfg(test)]
+pub(super) fn hkdf_sha512_extract(salt: &[u8], ikm: &[u8]) -> [u8; BLOCK_LEN] {
+    let mut mac: Hmac<Sha512> = Hmac::new_from_slice(salt).expect("HMAC takes keys of any length");
+    mac.update(ikm);
+    (*mac.finalize().as_bytes()).into()
+}
+
+/// An RSA private key for RSA-OAEP-256, wiped on drop.
+pub(crate) struct RsaPrivateKey(rsa::PrivateKey);
+
+impl RsaPrivateKey {
+    /// A new key of 3072 or 4096 bits with the public exponent 65537.
+    pub(crate) fn generate(bits: usize) -> Result<Self, CryptoError> {
+        if !matches!(bits, 3072 | 4096) {
+            return Err(CryptoError);
+        }
+        Self::new(rsa::PrivateKey::new(&mut SysRng, bits).map_err(|_| CryptoError)?)
+    }
+
+    /// Reads PKCS#8 DER (RFC 5958, `rsaEncryption`) and checks that the numbers belong together.
+    pub(crate) fn from_pkcs8_der(der: &[u8]) -> Result<Self, CryptoError> {
+        rsa_der::check_pkcs8(der)?;
+        Self::new(rsa::PrivateKey::from_pkcs8_der(der).map_err(|_| CryptoError)?)
+    }
+
+    fn new(key: rsa::PrivateKey) -> Result<Self, CryptoError> {
+        if !RSA_MODULUS_BITS.contains(&modulus_bits(&key)) {
+            return Err(CryptoError);
+        }
+        Ok(Self(key))
+    }
+
+    pub(crate) fn to_pkcs8_der(&self) -> Result<Zeroizing<Vec<u8>>, CryptoError> {
+        let der = self.0.to_pkcs8_der().map_err(|_| CryptoError)?;
+        Ok(der.to_bytes())
+    }
+
+    pub(crate) fn modulus_bits(&self) -> usize {
+        modulus_bits(&self.0)
+    }
+
+    /// RSAES-OAEP decryption (RFC 8017, 7.1.2), SHA-256 for the hash and for MGF1, empty label. Blinded.
+    pub(crate) fn unwrap_oaep(&self, wrapped: &[u8]) -> Result<Zeroizing<Vec<u8>>, CryptoError> {
+        self.0
+            .oaep_decrypt::<Sha256>(wrapped)
+            .map(Zeroizing::new)
+            .map_err(|_| CryptoError)
+    }
+}
+
+/// An RSA public key for RSA-OAEP-256.
+pub(crate) struct RsaPublicKey(rsa::PublicKey);
+
+impl RsaPublicKey {
+    /// Reads `SubjectPublicKeyInfo` DER (RFC 5280, `rsaEncryption`).
+    pub(crate) fn from_spki_der(der: &[u8]) -> Result<Self, CryptoError> {
+        rsa_der::check_spki(der)?;
+        let key = rsa::PublicKey::from_public_key_der(der).map_err(|_| CryptoError)?;
+        if !RSA_MODULUS_BITS.contains(&modulus_bits(&key)) {
+            return Err(CryptoError);
+        }
+        Ok(Self(key))
+    }
+
+    pub(crate) fn modulus_bits(&self) -> usize {
+        modulus_bits(&self.0)
+    }
+
+    /// RSAES-OAEP encryption (RFC 8017, 7.1.1), SHA-256 for the hash and for MGF1, empty label.
+    pub(crate) fn wrap_oaep(&self, plaintext: &[u8]) -> Result<Vec<u8>, CryptoError> {
+        self.0
+            .oaep_encrypt::<Sha256>(plaintext)
+            .map_err(|_| CryptoError)
+    }
+}
+
+fn modulus_bits(key: &impl rsa::traits::PublicKeyParts) -> usize {
+    key.n().bit_width_vartime() as usize
+}

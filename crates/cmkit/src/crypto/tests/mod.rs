@@ -1,0 +1,1 @@
+//! What every compiled-in backend must do, and what they must do alike.
