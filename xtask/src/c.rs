@@ -1,0 +1,79 @@
+//! The C and C++ tests: a CMake project at `tests/c`, run as it is, then built with the address
+//! and undefined-behaviour sanitizers, then under valgrind.
+//!
+//! The project finds the library through `CMKIT_LIBRARY_DIR` (where Cargo put `libcmkit_c.so` and
+//! `.a`), and starts every test program through `CMKIT_TEST_RUNNER` (a list, empty or valgrind).
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use crate::work::{self, Result, Work, no_args, output};
+
+/// The C library itself isn't instrumented: a second build of it would cost minutes.
+const SANITIZE: &str = "-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer";
+
+const VALGRIND: &str = "valgrind;--quiet;--error-exitcode=9;--leak-check=full;\
+                        --errors-for-leak-kinds=definite,indirect;--trace-children=no";
+
+pub(crate) fn run(work: &Work, args: &[String]) -> Result {
+    no_args(args)?;
+    work.existing("bindings/c/Cargo.toml")?;
+    work.existing("tests/c/CMakeLists.txt")?;
+    work::run(&mut work.cargo(["build", "--release", "--locked", "--package=cmkit-c"]))?;
+
+    test(work, "plain", &[])?;
+    test(
+        work,
+        "sanitize",
+        &[
+            "-DCMKIT_SANITIZE=ON".into(),
+            format!("-DCMAKE_C_FLAGS={SANITIZE}"),
+            format!("-DCMAKE_CXX_FLAGS={SANITIZE}"),
+        ],
+    )?;
+    test(work, "valgrind", &[format!("-DCMKIT_TEST_RUNNER={VALGRIND}")])
+}
+
+/// Configures, builds and runs the tests in a build directory of its own.
+fn test(work: &Work, name: &str, settings: &[String]) -> Result {
+    let dir = work.target().join("c").join(name);
+    let mut configure = work.command("cmake");
+    configure
+        .args(["-S", "tests/c", "-B"])
+        .arg(&dir)
+        .args(["-G", "Unix Makefiles", "-DCMAKE_BUILD_TYPE=Debug"])
+        .arg(define("CMKIT_LIBRARY_DIR", &work.target().join("release")))
+        .args(settings);
+    work::run(&mut configure)?;
+
+    let mut build = work.command("cmake");
+    build.arg("--build").arg(&dir).args(["--parallel", "2"]);
+    work::run(&mut build)?;
+
+    let listed = output(ctest(work, &dir).arg("--show-only"))?;
+    if listed.contains("Total Tests: 0") {
+        return Err("tests/c has no tests".into());
+    }
+    if name == "valgrind" && !fs::read_to_string(dir.join("CTestTestfile.cmake"))?.contains(name) {
+        return Err("tests/c does not start its programs through CMKIT_TEST_RUNNER".into());
+    }
+    let mut tests = ctest(work, &dir);
+    tests.args(["--output-on-failure", "--parallel", "2", "--timeout", "300"]);
+    // Test programs that end by design with memory in use say so themselves; a report is an error.
+    tests.env("ASAN_OPTIONS", "detect_leaks=1:strict_string_checks=1:detect_stack_use_after_return=1");
+    tests.env("UBSAN_OPTIONS", "print_stacktrace=1:halt_on_error=1");
+    work::run(&mut tests)
+}
+
+fn ctest(work: &Work, dir: &Path) -> Command {
+    let mut command = work.command("ctest");
+    command.arg("--test-dir").arg(dir);
+    command
+}
+
+fn define(name: &str, path: &Path) -> std::ffi::OsString {
+    let mut setting = std::ffi::OsString::from(format!("-D{name}="));
+    setting.push(path);
+    setting
+}
