@@ -11,7 +11,8 @@ use std::process::Command;
 use crate::work::{self, Result, Work, no_args, output};
 
 /// The C library itself isn't instrumented: a second build of it would cost minutes.
-const SANITIZE: &str = "-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer";
+const SANITIZE: &str =
+    "-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer";
 
 const VALGRIND: &str = "valgrind;--quiet;--error-exitcode=9;--leak-check=full;\
                         --errors-for-leak-kinds=definite,indirect;--trace-children=no";
@@ -32,7 +33,11 @@ pub(crate) fn run(work: &Work, args: &[String]) -> Result {
             format!("-DCMAKE_CXX_FLAGS={SANITIZE}"),
         ],
     )?;
-    test(work, "valgrind", &[format!("-DCMKIT_TEST_RUNNER={VALGRIND}")])
+    test(
+        work,
+        "valgrind",
+        &[format!("-DCMKIT_TEST_RUNNER={VALGRIND}")],
+    )
 }
 
 /// Configures, builds and runs the tests in a build directory of its own.
@@ -60,8 +65,10 @@ fn test(work: &Work, name: &str, settings: &[String]) -> Result {
     }
     let mut tests = ctest(work, &dir);
     tests.args(["--output-on-failure", "--parallel", "2", "--timeout", "300"]);
-    // Test programs that end by design with memory in use say so themselves; a report is an error.
-    tests.env("ASAN_OPTIONS", "detect_leaks=1:strict_string_checks=1:detect_stack_use_after_return=1");
+    tests.env(
+        "ASAN_OPTIONS",
+        "detect_leaks=1:strict_string_checks=1:detect_stack_use_after_return=1",
+    );
     tests.env("UBSAN_OPTIONS", "print_stacktrace=1:halt_on_error=1");
     work::run(&mut tests)
 }

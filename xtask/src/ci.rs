@@ -59,14 +59,22 @@ fn table(times: &[(&str, Duration)], failed: bool) -> String {
     for (index, (name, time)) in times.iter().enumerate() {
         let last = index + 1 == times.len();
         let verdict = if last && failed { "failed" } else { "passed" };
-        text.push_str(&format!("| {name:<6} | {:>7.1} | {verdict} |\n", minutes(*time)));
+        text.push_str(&format!(
+            "| {name:<6} | {:>7.1} | {verdict} |\n",
+            minutes(*time)
+        ));
         total += *time;
     }
-    text.push_str(&format!("| total  | {:>7.1} |        |\n\n", minutes(total)));
+    text.push_str(&format!(
+        "| total  | {:>7.1} |        |\n\n",
+        minutes(total)
+    ));
     let bad = usize::from(failed);
     let left_out = ORDER.len() - times.len();
     let good = times.len() - bad;
-    text.push_str(&format!("pieces: {good} passed, {bad} failed, {left_out} skipped\n"));
+    text.push_str(&format!(
+        "pieces: {good} passed, {bad} failed, {left_out} skipped\n"
+    ));
     text
 }
 

@@ -31,7 +31,9 @@ pub(crate) fn run(work: &Work, args: &[String]) -> Result {
         command
     };
 
-    say("Encrypt a file. No key exists yet, so one is made, in a directory that goes with the demo");
+    say(
+        "Encrypt a file. No key exists yet, so one is made, in a directory that goes with the demo",
+    );
     show(&mut cmkit(&["encrypt", "letter.txt"]))?;
     list(here)?;
 
@@ -59,7 +61,10 @@ pub(crate) fn run(work: &Work, args: &[String]) -> Result {
     }
 
     say("Done");
-    println!("The command is {}; `cmkit --help` says more.", program.display());
+    println!(
+        "The command is {}; `cmkit --help` says more.",
+        program.display()
+    );
     Ok(())
 }
 
@@ -69,7 +74,10 @@ fn say(step: &str) {
 
 /// Shows the command as one would type it, then runs it.
 fn show(command: &mut Command) -> Result {
-    let args: Vec<_> = command.get_args().map(|arg| arg.to_string_lossy()).collect();
+    let args: Vec<_> = command
+        .get_args()
+        .map(|arg| arg.to_string_lossy())
+        .collect();
     println!("$ cmkit {}", args.join(" "));
     let status = command.status()?;
     if status.success() {

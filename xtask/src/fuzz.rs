@@ -35,12 +35,20 @@ fn fuzz(work: &Work, target: &str, seconds: u32) -> Result {
     fs::create_dir_all(&corpus)?;
     let mut command = cargo_fuzz(work)?;
     command.args(["run", "--target-dir"]);
-    command.arg(work.target().join("fuzz")).arg(target).arg(corpus);
+    command
+        .arg(work.target().join("fuzz"))
+        .arg(target)
+        .arg(corpus);
     let seeds = work.root().join("fuzz/seeds").join(target);
     if seeds.is_dir() {
         command.arg(seeds);
     }
-    command.args(["--", "-timeout=20", "-rss_limit_mb=2048", "-print_final_stats=1"]);
+    command.args([
+        "--",
+        "-timeout=20",
+        "-rss_limit_mb=2048",
+        "-print_final_stats=1",
+    ]);
     work::run(command.arg(format!("-max_total_time={seconds}")))
 }
 

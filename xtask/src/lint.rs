@@ -6,7 +6,11 @@ pub(crate) fn run(work: &Work, args: &[String]) -> Result {
     no_args(args)?;
     let selections: [&[&str]; 2] = [
         &["--workspace"],
-        &["--package=cmkit", "--no-default-features", "--features=rustcrypto"],
+        &[
+            "--package=cmkit",
+            "--no-default-features",
+            "--features=rustcrypto",
+        ],
     ];
     for selection in selections {
         let mut command = work.cargo(["clippy", "--locked", "--all-targets"]);

@@ -95,13 +95,21 @@ fn python(work: &Work) -> Result {
 fn tools(work: &Work) -> Result {
     let wanted = fs::read_to_string(work.existing(TOOL_LIST)?)?;
     let stamp = work.venv().join("tools.txt");
-    let all_there = TOOLS.iter().all(|(program, ..)| work.find_tool(program).is_some());
+    let all_there = TOOLS
+        .iter()
+        .all(|(program, ..)| work.find_tool(program).is_some());
     if all_there && fs::read_to_string(&stamp).is_ok_and(|found| found == wanted) {
         eprintln!("tools: all there");
         return Ok(());
     }
     let mut pip = work.tool("pip")?;
-    pip.args(["install", "--quiet", "--no-deps", "--require-hashes", "--only-binary=:all:"]);
+    pip.args([
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--require-hashes",
+        "--only-binary=:all:",
+    ]);
     if work::run(pip.args(["--requirement", TOOL_LIST])).is_err() {
         eprintln!("no prebuilt tools for this machine: compiling them");
         for (_, package, version) in TOOLS {

@@ -16,10 +16,19 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("crates/cmkit", &[]),
     ("crates/cmkit-azure", &["cmkit"]),
     ("crates/cmkit-scratch", &["cmkit"]),
-    ("crates/cmkit-cli", &["cmkit", "cmkit-azure", "cmkit-scratch"]),
-    ("crates/cmkit-testkit", &["cmkit", "cmkit-azure", "cmkit-scratch"]),
+    (
+        "crates/cmkit-cli",
+        &["cmkit", "cmkit-azure", "cmkit-scratch"],
+    ),
+    (
+        "crates/cmkit-testkit",
+        &["cmkit", "cmkit-azure", "cmkit-scratch"],
+    ),
     ("bindings/c", &["cmkit", "cmkit-azure", "cmkit-scratch"]),
-    ("bindings/python", &["cmkit", "cmkit-azure", "cmkit-scratch"]),
+    (
+        "bindings/python",
+        &["cmkit", "cmkit-azure", "cmkit-scratch"],
+    ),
     ("xtask", &[]),
 ];
 const UNRESTRICTED: &[&str] = &["benches", "tests"];
@@ -27,17 +36,49 @@ const TESTKIT: &str = "cmkit-testkit";
 
 /// Crates that would bring a network or an async runtime into the core, by name or first part.
 const NOT_IN_CORE: &[&str] = &[
-    "actix", "async", "attohttpc", "curl", "embassy", "futures", "glommio", "h2", "hickory", "hyper",
-    "isahc", "mio", "monoio", "native-tls", "openssl", "polling", "quinn", "reqwest", "rustls", "smol",
-    "socket2", "surf", "tokio", "trust-dns", "ureq", "wasi-http",
+    "actix",
+    "async",
+    "attohttpc",
+    "curl",
+    "embassy",
+    "futures",
+    "glommio",
+    "h2",
+    "hickory",
+    "hyper",
+    "isahc",
+    "mio",
+    "monoio",
+    "native-tls",
+    "openssl",
+    "polling",
+    "quinn",
+    "reqwest",
+    "rustls",
+    "smol",
+    "socket2",
+    "surf",
+    "tokio",
+    "trust-dns",
+    "ureq",
+    "wasi-http",
 ];
 
 /// Where `unsafe` may live. A fuzz target for the C interface has to call it.
-const UNSAFE: &[&str] = &["bindings/c/", "bindings/python/src/buffer.rs", "fuzz/fuzz_targets/c_"];
+const UNSAFE: &[&str] = &[
+    "bindings/c/",
+    "bindings/python/src/buffer.rs",
+    "fuzz/fuzz_targets/c_",
+];
 
 pub(crate) fn run(work: &Work, args: &[String]) -> Result {
     no_args(args)?;
-    let mut metadata = work.cargo(["metadata", "--format-version=1", "--all-features", "--locked"]);
+    let mut metadata = work.cargo([
+        "metadata",
+        "--format-version=1",
+        "--all-features",
+        "--locked",
+    ]);
     let metadata: Value = serde_json::from_str(&output(&mut metadata)?)?;
     let mut faults = Vec::new();
     arrows(work, &metadata, &mut faults);
@@ -65,7 +106,9 @@ fn arrows(work: &Work, metadata: &Value, faults: &mut Vec<String>) {
             continue;
         }
         let Some((_, allowed)) = ARROWS.iter().find(|(known, _)| *known == dir) else {
-            faults.push(format!("{dir}: say in xtask/src/shape.rs what it may depend on"));
+            faults.push(format!(
+                "{dir}: say in xtask/src/shape.rs what it may depend on"
+            ));
             continue;
         };
         for dependency in list(&package["dependencies"]) {
@@ -98,7 +141,10 @@ fn core(metadata: &Value, faults: &mut Vec<String>) -> Result {
     let mut seen = BTreeSet::from([*core]);
     let mut open = vec![*core];
     while let Some(id) = open.pop() {
-        let dependencies = nodes.get(id).map(|node| list(&node["deps"])).unwrap_or_default();
+        let dependencies = nodes
+            .get(id)
+            .map(|node| list(&node["deps"]))
+            .unwrap_or_default();
         for dependency in dependencies {
             let shipped = list(&dependency["dep_kinds"])
                 .iter()
@@ -115,7 +161,9 @@ fn core(metadata: &Value, faults: &mut Vec<String>) -> Result {
                 .is_some_and(|rest| rest.is_empty() || rest.starts_with(['-', '_']))
         });
         if banned {
-            faults.push(format!("the core must not depend on {name}, not even indirectly"));
+            faults.push(format!(
+                "the core must not depend on {name}, not even indirectly"
+            ));
         }
     }
     Ok(())
@@ -125,7 +173,13 @@ fn core(metadata: &Value, faults: &mut Vec<String>) -> Result {
 /// files that is.
 fn unsafe_code(work: &Work, faults: &mut Vec<String>) -> Result<usize> {
     let mut git = work.command("git");
-    git.args(["ls-files", "--cached", "--others", "--exclude-standard", "*.rs"]);
+    git.args([
+        "ls-files",
+        "--cached",
+        "--others",
+        "--exclude-standard",
+        "*.rs",
+    ]);
     let listed = output(&mut git)?;
     let mut files = 0;
     for path in listed.lines() {

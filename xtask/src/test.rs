@@ -7,7 +7,11 @@ pub(crate) fn run(work: &Work, args: &[String]) -> Result {
     no_args(args)?;
     let selections: [&[&str]; 3] = [
         &["--workspace"],
-        &["--package=cmkit", "--no-default-features", "--features=rustcrypto"],
+        &[
+            "--package=cmkit",
+            "--no-default-features",
+            "--features=rustcrypto",
+        ],
         &["--package=cmkit", "--features=rustcrypto"],
     ];
     for selection in selections {
