@@ -1,0 +1,479 @@
+//! What can go wrong, in sentences that help.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A result with cmkit's [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why an operation failed.
+///
+/// Everything cryptographic that fails is [`AuthenticationFailed`](Error::AuthenticationFailed) and says nothing more. What is
+/// not secret has its own variant. No variant carries key bytes, plaintext or an encryption context's values.
+///
+/// `docs/errors.md` lists, for each [`ErrorKind`], the C code, the Python class, the exit code and what to do.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Error {
+    /// The envelope, its header, a chunk, the context or the key does not fit. Retrying doesn't help.
+    AuthenticationFailed,
+    /// The bytes are not a cmkit envelope, or not one that this version reads.
+    Format {
+        /// What is wrong with the bytes.
+        problem: &'static str,
+    },
+    /// The envelope ends before its last chunk.
+    Truncated,
+    /// A rewrap in place was interrupted and this reader can't see the sidecar file that completes it.
+    RewrapInterrupted,
+    /// The envelope belongs to another workspace than the keyring.
+    WorkspaceMismatch {
+        /// The envelope's workspace; `None` when it has none.
+        envelope: Option<String>,
+        /// The keyring's workspace; `None` when it has none.
+        keyring: Option<String>,
+    },
+    /// None of the envelope's keys is on the keyring's allow-list. No provider was called.
+    KeyNotAllowed {
+        /// The keys that the envelope names.
+        keys: Vec<String>,
+    },
+    /// A policy of the keyring, or its set-up, forbids the operation.
+    Policy {
+        /// Which, and what to do.
+        problem: String,
+    },
+    /// A key provider failed. Its [`ProviderErrorKind`] says how.
+    Provider(ProviderError),
+    /// A key store failed or doesn't hold the DEK.
+    KeyStore {
+        /// What failed.
+        problem: String,
+        /// Whether the same call may succeed later.
+        retryable: bool,
+    },
+    /// What is to be created exists already.
+    AlreadyExists {
+        /// The file or key.
+        what: String,
+    },
+    /// An argument is outside its documented range.
+    InvalidArgument {
+        /// Which one, and its limits.
+        problem: String,
+    },
+    /// The output buffer is too small.
+    BufferTooSmall {
+        /// Bytes needed.
+        needed: u64,
+        /// Bytes given.
+        given: u64,
+    },
+    /// The stream failed before, is finished, or belongs to another process.
+    InvalidState {
+        /// Which, and what to do.
+        problem: &'static str,
+    },
+    /// Reading or writing failed.
+    Io {
+        /// What was being done: "read", "write", "create", ...
+        operation: &'static str,
+        /// On which file, where there is one.
+        path: Option<PathBuf>,
+        /// The system's error.
+        source: Arc<io::Error>,
+    },
+    /// The caller's progress callback asked to stop.
+    Cancelled,
+    /// Another error, on this file.
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What happened to it.
+        source: Box<Error>,
+    },
+    /// A primitive failed that can't fail with right input: no randomness, or a fault in cmkit.
+    Internal {
+        /// What failed.
+        problem: &'static str,
+    },
+}
+
+/// The rows of `docs/errors.md`: what every face of cmkit tells apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// Not authentic: forged, damaged, or another key or context.
+    Authentication,
+    /// Not an envelope, or a version, suite or field that this reader doesn't know.
+    Format,
+    /// Cut short.
+    Truncated,
+    /// A rewrap in place has to be completed first.
+    RewrapInterrupted,
+    /// Another workspace, or a policy said no.
+    Policy,
+    /// None of the keys is on the allow-list.
+    KeyNotAllowed,
+    /// No such key or version.
+    KeyNotFound,
+    /// The key version is disabled.
+    KeyDisabled,
+    /// The provider, or the file system, refuses access to the key.
+    AccessDenied,
+    /// The key is there but can't be used: its file is corrupt, its type is wrong, it has no private half.
+    KeyUnusable,
+    /// The provider asks to slow down.
+    Throttled,
+    /// The provider is out of reach.
+    Unavailable,
+    /// The provider doesn't know who is asking.
+    Identity,
+    /// The provider failed in another way.
+    Provider,
+    /// The key store failed, or doesn't hold the DEK.
+    KeyStore,
+    /// It exists already.
+    AlreadyExists,
+    /// An argument is out of range.
+    InvalidArgument,
+    /// The output buffer is too small.
+    BufferTooSmall,
+    /// A stream that failed, is finished, or belongs to another process.
+    InvalidState,
+    /// Reading or writing failed.
+    Io,
+    /// The caller cancelled.
+    Cancelled,
+    /// A fault in cmkit or the system's randomness.
+    Internal,
+}
+
+impl ErrorKind {
+    /// Every kind, in the order of `docs/errors.md`.
+    pub const ALL: &'static [ErrorKind] = &[
+        Self::Authentication,
+        Self::Format,
+        Self::Truncated,
+        Self::RewrapInterrupted,
+        Self::Policy,
+        Self::KeyNotAllowed,
+        Self::KeyNotFound,
+        Self::KeyDisabled,
+        Self::AccessDenied,
+        Self::KeyUnusable,
+        Self::Throttled,
+        Self::Unavailable,
+        Self::Identity,
+        Self::Provider,
+        Self::KeyStore,
+        Self::AlreadyExists,
+        Self::InvalidArgument,
+        Self::BufferTooSmall,
+        Self::InvalidState,
+        Self::Io,
+        Self::Cancelled,
+        Self::Internal,
+    ];
+}
+
+impl Error {
+    /// Which row of `docs/errors.md` this is.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::AuthenticationFailed => ErrorKind::Authentication,
+            Self::Format { .. } => ErrorKind::Format,
+            Self::Truncated => ErrorKind::Truncated,
+            Self::RewrapInterrupted => ErrorKind::RewrapInterrupted,
+            Self::WorkspaceMismatch { .. } | Self::Policy { .. } => ErrorKind::Policy,
+            Self::KeyNotAllowed { .. } => ErrorKind::KeyNotAllowed,
+            Self::Provider(e) => e.kind.error_kind(),
+            Self::KeyStore { .. } => ErrorKind::KeyStore,
+            Self::AlreadyExists { .. } => ErrorKind::AlreadyExists,
+            Self::InvalidArgument { .. } => ErrorKind::InvalidArgument,
+            Self::BufferTooSmall { .. } => ErrorKind::BufferTooSmall,
+            Self::InvalidState { .. } => ErrorKind::InvalidState,
+            Self::Io { .. } => ErrorKind::Io,
+            Self::Cancelled => ErrorKind::Cancelled,
+            Self::File { source, .. } => source.kind(),
+            Self::Internal { .. } => ErrorKind::Internal,
+        }
+    }
+
+    /// The error without the file names around it.
+    #[must_use]
+    pub fn root(&self) -> &Error {
+        match self {
+            Self::File { source, .. } => source.root(),
+            other => other,
+        }
+    }
+
+    /// Whether the same call may succeed later without anybody changing anything.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        match self.root() {
+            Self::Provider(e) => e.retryable,
+            Self::KeyStore { retryable, .. } => *retryable,
+            _ => false,
+        }
+    }
+
+    /// The provider's part of the story, where a provider failed.
+    #[must_use]
+    pub fn provider(&self) -> Option<&ProviderError> {
+        match self.root() {
+            Self::Provider(e) => Some(e),
+            _ => None,
+        }
+    }
+
+    /// The system's error, where reading or writing failed.
+    #[must_use]
+    pub fn io(&self) -> Option<&io::Error> {
+        match self.root() {
+            Self::Io { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+
+    /// The same error, naming the file that it is about. An error that names one already stays as it is.
+    #[must_use]
+    pub fn in_file(self, path: impl AsRef<Path>) -> Error {
+        match self {
+            Self::File { .. } | Self::Io { path: Some(_), .. } | Self::Cancelled => self,
+            Self::Io { operation, source, .. } => {
+                Self::Io { operation, path: Some(path.as_ref().to_owned()), source }
+            }
+            other => Self::File { path: path.as_ref().to_owned(), source: Box::new(other) },
+        }
+    }
+
+    /// The error that an [`io::Error`] made from a cmkit error carries, else an [`Error::Io`].
+    pub(crate) fn from_io(operation: &'static str, error: io::Error) -> Error {
+        match error.downcast::<Error>() {
+            Ok(inner) => inner,
+            Err(error) => Self::Io { operation, path: None, source: Arc::new(error) },
+        }
+    }
+
+    pub(crate) fn io_at(operation: &'static str, path: &Path, error: io::Error) -> Error {
+        Self::from_io(operation, error).in_file(path)
+    }
+
+    pub(crate) fn format(problem: &'static str) -> Error {
+        Self::Format { problem }
+    }
+
+    pub(crate) fn invalid(problem: impl Into<String>) -> Error {
+        Self::InvalidArgument { problem: problem.into() }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AuthenticationFailed => f.write_str(
+                "authentication failed: the data was changed or damaged, or the key or the encryption context \
+                 is another one than at encryption; nothing was decrypted",
+            ),
+            Self::Format { problem } => write!(f, "not a usable cmkit envelope: {problem}"),
+            Self::Truncated => {
+                f.write_str("the envelope is cut short: its end is missing; get a whole copy of it")
+            }
+            Self::RewrapInterrupted => f.write_str(
+                "the header is half-written: a rewrap in place was interrupted; run the rewrap of this file again to complete it",
+            ),
+            Self::WorkspaceMismatch { envelope, keyring } => {
+                f.write_str("the envelope belongs to ")?;
+                workspace(f, envelope.as_deref())?;
+                f.write_str(", and the keyring to ")?;
+                workspace(f, keyring.as_deref())?;
+                f.write_str("; use a keyring of the envelope's workspace")
+            }
+            Self::KeyNotAllowed { keys } => {
+                write!(
+                    f,
+                    "none of the envelope's keys is on the allow-list: {}; allow the key if you trust it",
+                    keys.join(", ")
+                )
+            }
+            Self::Policy { problem } | Self::InvalidArgument { problem } | Self::KeyStore { problem, .. } => {
+                f.write_str(problem)
+            }
+            Self::Provider(e) => e.fmt(f),
+            Self::AlreadyExists { what } => write!(f, "{what} exists already and was left as it is"),
+            Self::BufferTooSmall { needed, given } => {
+                write!(f, "the output buffer has {given} bytes and needs {needed}")
+            }
+            Self::InvalidState { problem } | Self::Internal { problem } => f.write_str(problem),
+            Self::Io { operation, path: Some(path), source } => {
+                write!(f, "cannot {operation} {}: {source}", path.display())
+            }
+            Self::Io { operation, path: None, source } => write!(f, "cannot {operation}: {source}"),
+            Self::Cancelled => f.write_str("cancelled; nothing was kept"),
+            Self::File { path, source } => write!(f, "{}: {source}", path.display()),
+        }
+    }
+}
+
+fn workspace(f: &mut fmt::Formatter<'_>, name: Option<&str>) -> fmt::Result {
+    match name {
+        Some(name) => write!(f, "workspace {name:?}"),
+        None => f.write_str("no workspace"),
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Io { source, .. } => Some(source.as_ref()),
+            Self::File { source, .. } => Some(source.as_ref()),
+            _ => None,
+        }
+    }
+}
+
+impl From<ProviderError> for Error {
+    fn from(e: ProviderError) -> Self {
+        match e.kind {
+            // What the provider refuses to unwrap is forged or damaged: the one opaque answer.
+            ProviderErrorKind::Rejected => Self::AuthenticationFailed,
+            _ => Self::Provider(e),
+        }
+    }
+}
+
+impl From<Error> for io::Error {
+    fn from(e: Error) -> Self {
+        let kind = match (e.kind(), e.io()) {
+            (_, Some(source)) => source.kind(),
+            (ErrorKind::Authentication | ErrorKind::Format, _) => io::ErrorKind::InvalidData,
+            (ErrorKind::Truncated, _) => io::ErrorKind::UnexpectedEof,
+            (ErrorKind::InvalidArgument, _) => io::ErrorKind::InvalidInput,
+            (ErrorKind::AccessDenied | ErrorKind::KeyNotAllowed, _) => io::ErrorKind::PermissionDenied,
+            _ => io::ErrorKind::Other,
+        };
+        io::Error::new(kind, e)
+    }
+}
+
+/// A key provider's failure: what, on which key, whether to retry.
+///
+/// [`Display`](fmt::Display) is the whole sentence. The message must not contain key bytes.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ProviderError {
+    /// What kind of failure.
+    pub kind: ProviderErrorKind,
+    /// What happened and what to do, as a sentence without a full stop.
+    pub message: String,
+    /// The key that it is about.
+    pub key: Option<String>,
+    /// Whether the same call may succeed later.
+    pub retryable: bool,
+    /// How long the provider asks to wait.
+    pub retry_after: Option<Duration>,
+    /// The HTTP status, for providers that speak HTTP.
+    pub http_status: Option<u16>,
+    /// The provider's id of the failed request, for its support or audit log.
+    pub request_id: Option<String>,
+}
+
+/// What kind of failure a [`ProviderError`] is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ProviderErrorKind {
+    /// No such key or version.
+    NotFound,
+    /// The key version is disabled.
+    Disabled,
+    /// Access is denied.
+    Denied,
+    /// The wrapped bytes are not what the key wrapped. Becomes [`Error::AuthenticationFailed`].
+    Rejected,
+    /// The key is there and can't be used for this.
+    Unusable,
+    /// Too many requests.
+    Throttled,
+    /// Out of reach, or a passing fault.
+    Unavailable,
+    /// Nobody knows who is asking: no identity, or one without a token.
+    Identity,
+    /// Anything else.
+    Other,
+}
+
+impl ProviderErrorKind {
+    fn error_kind(self) -> ErrorKind {
+        match self {
+            Self::NotFound => ErrorKind::KeyNotFound,
+            Self::Disabled => ErrorKind::KeyDisabled,
+            Self::Denied => ErrorKind::AccessDenied,
+            Self::Rejected => ErrorKind::Authentication,
+            Self::Unusable => ErrorKind::KeyUnusable,
+            Self::Throttled => ErrorKind::Throttled,
+            Self::Unavailable => ErrorKind::Unavailable,
+            Self::Identity => ErrorKind::Identity,
+            Self::Other => ErrorKind::Provider,
+        }
+    }
+}
+
+impl ProviderError {
+    /// An error of this kind. `Throttled` and `Unavailable` start out retryable, the others not.
+    #[must_use]
+    pub fn new(kind: ProviderErrorKind, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            message: message.into(),
+            key: None,
+            retryable: matches!(kind, ProviderErrorKind::Throttled | ProviderErrorKind::Unavailable),
+            retry_after: None,
+            http_status: None,
+            request_id: None,
+        }
+    }
+
+    /// The same, about this key.
+    #[must_use]
+    pub fn on_key(mut self, key: impl fmt::Display) -> Self {
+        self.key = Some(key.to_string());
+        self
+    }
+
+    /// The same, with another word on whether to retry.
+    #[must_use]
+    pub fn retryable(mut self, retryable: bool) -> Self {
+        self.retryable = retryable;
+        self
+    }
+}
+
+impl fmt::Display for ProviderError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(key) = &self.key {
+            write!(f, "key {key}: ")?;
+        }
+        f.write_str(&self.message)?;
+        if let Some(status) = self.http_status {
+            write!(f, " (HTTP {status})")?;
+        }
+        if let Some(id) = &self.request_id {
+            write!(f, " (request {id})")?;
+        }
+        if self.retryable {
+            match self.retry_after {
+                Some(wait) => write!(f, "; try again in {} s", wait.as_secs_f32().ceil())?,
+                None => f.write_str("; try again")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ProviderError {}

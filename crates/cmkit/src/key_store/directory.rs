@@ -1,0 +1,175 @@
+//! A key store in a directory: one file a DEK, `ID.dek`.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use super::{KeyStore, StoredKey};
+use crate::crypto::{random, sha256};
+use crate::envelope::{DekId, MAX_HEADER_LEN};
+use crate::error::{Error, Result};
+
+const SUFFIX: &str = ".dek";
+const LOCK: &str = ".lock";
+
+/// A [`KeyStore`] in a directory: one file `ID.dek` a DEK, at most 64 KiB each.
+///
+/// Rows are synced to the disk before they count as stored. Any number of processes may use the same directory, also one on a network file system
+/// that has locks and atomic links. Rows aren't secret; the directory is made with mode 0700 all the same.
+pub struct DirectoryKeyStore {
+    path: PathBuf,
+}
+
+impl DirectoryKeyStore {
+    /// The store in this directory, which is created if it isn't there.
+    ///
+    /// # Errors
+    /// * [`Error::Io`]: it can't be created, or is something else than a directory.
+    pub fn open_or_create(path: impl Into<PathBuf>) -> Result<Self> {
+        let path = path.into();
+        let mut builder = DirBuilder::new();
+        builder.recursive(true);
+        #[cfg(unix)]
+        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+        builder.create(&path).map_err(|e| Error::io_at("create the key store", &path, e))?;
+        if let Some(parent) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
+            sync_dir(parent)?;
+        }
+        Ok(Self { path })
+    }
+
+    fn row_path(&self, id: &DekId) -> PathBuf {
+        self.path.join(format!("{id}{SUFFIX}"))
+    }
+
+    /// A synced file with these bytes under a name of its own; removed by the guard unless it was renamed.
+    fn temporary(&self, bytes: &[u8]) -> Result<Temporary> {
+        let mut suffix = [0; 8];
+        random(&mut suffix).map_err(|_| Error::Internal { problem: "the system gave no random bytes" })?;
+        let path = self.path.join(format!(".{:016x}.tmp", u64::from_be_bytes(suffix)));
+        let write = || {
+            let mut file = OpenOptions::new().write(true).create_new(true).open(&path)?;
+            file.write_all(bytes)?;
+            file.sync_all()
+        };
+        let temporary = Temporary(path.clone());
+        write().map_err(|e| Error::io_at("write the key store's file", &path, e))?;
+        Ok(temporary)
+    }
+}
+
+struct Temporary(PathBuf);
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        // Gone already after a rename; a leftover is harmless and ignored by `list`.
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+impl KeyStore for DirectoryKeyStore {
+    fn get(&self, id: &DekId) -> Result<Option<StoredKey>> {
+        let path = self.row_path(id);
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(Error::io_at("read the key store's file", &path, e)),
+        };
+        let mut bytes = Vec::new();
+        file.take(MAX_HEADER_LEN as u64 + 1)
+            .read_to_end(&mut bytes)
+            .map_err(|e| Error::io_at("read the key store's file", &path, e))?;
+        let tag = sha256(&[&bytes]).to_vec();
+        Ok(Some(StoredKey { bytes, tag }))
+    }
+
+    fn put_if_absent(&self, id: &DekId, bytes: &[u8]) -> Result<bool> {
+        let temporary = self.temporary(bytes)?;
+        let path = self.row_path(id);
+        match fs::hard_link(&temporary.0, &path) {
+            Ok(()) => {}
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => return Ok(false),
+            Err(e) => return Err(Error::io_at("write the key store's file", &path, e)),
+        }
+        sync_dir(&self.path)?;
+        Ok(true)
+    }
+
+    fn replace_if_unchanged(&self, id: &DekId, bytes: &[u8], tag: &[u8]) -> Result<bool> {
+        let lock_path = self.path.join(LOCK);
+        let locked = || {
+            let lock = OpenOptions::new().create(true).truncate(false).write(true).open(&lock_path)?;
+            lock.lock()?;
+            Ok(lock)
+        };
+        let _lock = locked().map_err(|e| Error::io_at("lock", &lock_path, e))?;
+        if self.get(id)?.is_none_or(|row| row.tag != tag) {
+            return Ok(false);
+        }
+        let temporary = self.temporary(bytes)?;
+        let path = self.row_path(id);
+        fs::rename(&temporary.0, &path).map_err(|e| Error::io_at("write the key store's file", &path, e))?;
+        sync_dir(&self.path)?;
+        Ok(true)
+    }
+
+    fn list(&self) -> Result<Vec<DekId>> {
+        let fail = |e| Error::io_at("list the key store", &self.path, e);
+        let mut ids = Vec::new();
+        for entry in fs::read_dir(&self.path).map_err(fail)? {
+            let name = entry.map_err(fail)?.file_name();
+            let id = name.to_str().and_then(|n| n.strip_suffix(SUFFIX)).and_then(|n| n.parse().ok());
+            ids.extend(id);
+        }
+        Ok(ids)
+    }
+}
+
+/// Makes names in a directory durable.
+pub(crate) fn sync_dir(path: &Path) -> Result<()> {
+    // Windows has no such call, and needs none.
+    if cfg!(unix) {
+        File::open(path).and_then(|d| d.sync_all()).map_err(|e| Error::io_at("sync", path, e))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_put_once_and_replaced_when_unchanged() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = DirectoryKeyStore::open_or_create(dir.path().join("a/b")).unwrap();
+        let id = DekId([0xAB; 16]);
+        assert_eq!(store.get(&id).unwrap(), None);
+        assert!(store.put_if_absent(&id, b"one").unwrap());
+        assert!(!store.put_if_absent(&id, b"other").unwrap());
+        let row = store.get(&id).unwrap().unwrap();
+        assert_eq!(row.bytes, b"one");
+        assert!(store.replace_if_unchanged(&id, b"two", &row.tag).unwrap());
+        assert!(!store.replace_if_unchanged(&id, b"three", &row.tag).unwrap());
+        assert_eq!(store.get(&id).unwrap().unwrap().bytes, b"two");
+        assert_eq!(store.list().unwrap(), [id]);
+        let leftovers: Vec<_> = fs::read_dir(&store.path)
+            .unwrap()
+            .map(|e| e.unwrap().file_name().into_string().unwrap())
+            .filter(|n| n.ends_with(".tmp"))
+            .collect();
+        assert!(leftovers.is_empty(), "{leftovers:?}");
+    }
+
+    #[test]
+    fn many_writers_one_winner() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = DirectoryKeyStore::open_or_create(dir.path()).unwrap();
+        let id = DekId([1; 16]);
+        let puts: usize = std::thread::scope(|s| {
+            let threads: Vec<_> =
+                (0..8u8).map(|i| s.spawn({ let store = &store; move || store.put_if_absent(&id, &[i; 9]).unwrap() })).collect();
+            threads.into_iter().map(|t| usize::from(t.join().unwrap())).sum()
+        });
+        assert_eq!(puts, 1);
+    }
+}

@@ -1,0 +1,163 @@
+//! DEKs for encrypting: made here, wrapped for every recipient, and used until the policy says no.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use super::entry::{BodyKeys, EncryptEntry, Holder, MacKey, Usage};
+use super::flight::Flight;
+use super::message_key::{Form, SealingKey};
+use super::{Keyring, Shared};
+use crate::capsule;
+use crate::envelope::{self, Core, DekId, Padding, Purpose};
+use crate::error::{Error, Result};
+use crate::key_id::KeyRef;
+use crate::provider::{KeyState, WrapRequest};
+use crate::secret::Dek;
+
+/// The DEKs in use, one a purpose.
+///
+/// Suite, workspace and wrapping keys are constant for a keyring, so the purpose alone finds the entry.
+#[derive(Default)]
+pub(super) struct SealState {
+    data: Slot,
+    key_store: Slot,
+}
+
+#[derive(Default)]
+struct Slot {
+    current: RwLock<Option<Arc<EncryptEntry>>>,
+    flight: Flight,
+}
+
+impl SealState {
+    fn slot(&self, form: Form) -> &Slot {
+        match form {
+            Form::Full | Form::Padded => &self.data,
+            Form::Compact => &self.key_store,
+        }
+    }
+}
+
+impl Keyring {
+    /// A DEK for one message. Calls the providers when there is none that may take another message.
+    pub(crate) fn sealing_key(&self, form: Form) -> Result<SealingKey> {
+        let shared = self.shared();
+        let caches = shared.caches();
+        let slot = caches.seal.slot(form);
+        let entry = if !shared.policy.caches() {
+            shared.new_entry(form)?
+        } else if let Some(entry) = shared.usable(slot) {
+            entry
+        } else {
+            slot.flight.run(
+                || shared.usable(slot).map(Ok),
+                || {
+                    let entry = shared.new_entry(form)?;
+                    entry.usage.take_message(&shared.policy, &shared.clock);
+                    *slot.current.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&entry));
+                    Ok(entry)
+                },
+            )?
+        };
+        Ok(SealingKey { shared: Arc::clone(shared), entry, form, process: caches.process })
+    }
+
+    /// The same, or `None` where a provider or a lock would have to be waited for.
+    pub(crate) fn sealing_key_cached(&self, form: Form) -> Option<SealingKey> {
+        let shared = self.shared();
+        let caches = shared.caches();
+        if !shared.policy.caches() {
+            return None;
+        }
+        let entry = shared.usable(caches.seal.slot(form))?;
+        Some(SealingKey { shared: Arc::clone(shared), entry, form, process: caches.process })
+    }
+}
+
+impl Shared {
+    /// The slot's DEK, charged for a message, if its keys are still there and the policy allows another one.
+    fn usable(&self, slot: &Slot) -> Option<Arc<EncryptEntry>> {
+        let current = slot.current.read().unwrap_or_else(PoisonError::into_inner);
+        let entry = Arc::clone(current.as_ref()?);
+        drop(current);
+        let in_service =
+            |h: &Holder| matches!(self.state_of(h), KeyState::Active | KeyState::Unavailable);
+        if entry.recipients.iter().all(in_service) && entry.usage.take_message(&self.policy, &self.clock) {
+            return Some(entry);
+        }
+        let mut current = slot.current.write().unwrap_or_else(PoisonError::into_inner);
+        if current.as_ref().is_some_and(|e| Arc::ptr_eq(e, &entry)) {
+            *current = None;
+        }
+        None
+    }
+
+    /// A new DEK, wrapped for every recipient and, for the compact form, put into the key store before its first use.
+    fn new_entry(&self, form: Form) -> Result<Arc<EncryptEntry>> {
+        if self.wrap_with.is_empty() {
+            return Err(Error::Policy {
+                problem: "this keyring has no wrapping key, so it only decrypts; give it one when building it".into(),
+            });
+        }
+        let compact = form == Form::Compact;
+        let store = if compact { Some(self.key_store()?) } else { None };
+        let usage = Usage::new(self.clock.now());
+        let dek = Dek::try_fill(|dek| self.random.fill(dek))?;
+        let mut id = [0; 16];
+        self.random.fill(&mut id)?;
+        let core = Core {
+            dek_id: DekId(id),
+            purpose: if compact { Purpose::KeyStore } else { Purpose::Data },
+            workspace: self.workspace.clone(),
+            created: self.now_unix(),
+        };
+        let mut holders = Vec::with_capacity(self.wrap_with.len());
+        let mut recipients = Vec::with_capacity(self.wrap_with.len());
+        for key in &self.wrap_with {
+            let (holder, recipient) = self.wrap(&dek, &core, key)?;
+            if holders.iter().any(|h: &Holder| h.key == holder.key) {
+                return Err(Error::Policy {
+                    problem: format!("key {}: two of the wrapping keys are this one; give it once", holder.key),
+                });
+            }
+            holders.push(holder);
+            recipients.push(recipient);
+        }
+
+        let core_bytes = core.encode();
+        let mac_key = MacKey::of(&dek);
+        let header = |recipients: &[Vec<u8>], padding| {
+            envelope::build(&core_bytes, recipients, padding, |bytes| mac_key.mac(bytes))?
+                .ok_or(Error::Internal { problem: "a header can't be padded" })
+        };
+        let full = header(&recipients, Padding::None)?;
+        let (plain_header, padded_header) = match store {
+            None => (full, header(&recipients, Padding::FileBlock)?),
+            Some(store) => {
+                if !store.put_if_absent(&core.dek_id, &full)? {
+                    return Err(Error::KeyStore {
+                        problem: format!("the key store has a row for the new DEK {} already", core.dek_id),
+                        retryable: true,
+                    });
+                }
+                (header(&[], Padding::None)?, Vec::new())
+            }
+        };
+        let keys = BodyKeys::of(&dek, &core_bytes);
+        Ok(Arc::new(EncryptEntry { keys, plain_header, padded_header, recipients: holders, usage }))
+    }
+
+    /// Wraps a DEK with one key: who holds it, and the recipient's bytes.
+    pub(crate) fn wrap(&self, dek: &Dek, core: &Core, key: &KeyRef) -> Result<(Holder, Vec<u8>)> {
+        let provider = self.provider_of(key)?;
+        let capsule = capsule::seal(dek, core);
+        let wrapped = self.providers[provider].wrap(&WrapRequest::new(key, &capsule))?;
+        let right_version = key.version().is_none_or(|v| v == wrapped.key.version());
+        if !wrapped.key.same_key(key) || !right_version {
+            return Err(Error::Policy {
+                problem: format!("key {key}: the provider wrapped with another key, {}", wrapped.key),
+            });
+        }
+        let recipient = envelope::encode_recipient(self.providers[provider].name(), &wrapped, self.now_unix())?;
+        Ok((Holder { key: wrapped.key, provider }, recipient))
+    }
+}

@@ -1,0 +1,223 @@
+//! Rewrapping a file, safe against a crash at any instruction (docs/format.md, section 16).
+
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use super::Rewrap;
+use crate::envelope::{Header, MAX_HEADER_LEN, PREFIX_LEN, Padding, header_len};
+use crate::error::{Error, Result};
+use crate::file::{AtomicFile, Overwrite};
+use crate::key_store::sync_dir;
+use crate::keyring::{Keyring, OpeningKey};
+
+/// How a file was rewrapped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RewrapOutcome {
+    /// Only its header was written over.
+    InPlace,
+    /// The new header didn't fit: the file was copied and the copy renamed over it.
+    Copied,
+}
+
+impl Keyring {
+    /// Rewraps a file: its header is replaced, its body stays.
+    ///
+    /// Safe against a crash at any instruction: the file stays readable by [`open_file`](Keyring::open_file) and
+    /// [`decrypt_file`](Keyring::decrypt_file), and the same call made again completes or repeats what was interrupted. The file is locked
+    /// (`flock`) meanwhile; concurrent rewraps of it wait for each other. Files made by cmkit are rewritten in place;
+    /// others are copied and renamed, keeping their mode.
+    ///
+    /// # Errors
+    /// * Those of [`rewrap`](Keyring::rewrap), naming the file.
+    /// * [`Error::Io`]: the file can't be read, written or synced. It is whole all the same.
+    pub fn rewrap_file(&self, path: impl AsRef<Path>, rewrap: &Rewrap) -> Result<RewrapOutcome> {
+        let path = path.as_ref();
+        // The sidecar belongs beside the file itself, not beside a link to it.
+        let real = fs::canonicalize(path).map_err(|e| Error::io_at("open", path, e))?;
+        self.rewrap_real_file(&real, rewrap).map_err(|e| e.in_file(path))
+    }
+
+    fn rewrap_real_file(&self, path: &Path, rewrap: &Rewrap) -> Result<RewrapOutcome> {
+        let mut file = open_locked(path)?;
+        complete_interrupted(path, &mut file)?;
+        let old = read_header(&mut file)?;
+        let header = Header::parse(&old)?;
+        match self.rewrap_header(&header, rewrap, Padding::Exactly(old.len()))? {
+            Some(new) => {
+                write_sidecar(path, &new, &old)?;
+                write_in_place(&mut file, &new)?;
+                remove_sidecar(path)?;
+                Ok(RewrapOutcome::InPlace)
+            }
+            None => {
+                let new = self.rewrap_header_padded(&header, rewrap)?;
+                copy_with_header(path, &mut file, &new, old.len())?;
+                Ok(RewrapOutcome::Copied)
+            }
+        }
+    }
+
+    /// The DEK of the envelope in a file, whose header may be half-written by an interrupted rewrap. Reads only.
+    pub(crate) fn open_file_header(&self, path: &Path, file: &mut File) -> Result<OpeningKey> {
+        let mut looked = 0;
+        loop {
+            let header = read_header(file)?;
+            let failure = match self.opening_key(&header) {
+                Ok(key) => return Ok(key),
+                Err(e) if e.is_retryable() => return Err(e),
+                Err(e) => e,
+            };
+            let real = fs::canonicalize(path).map_err(|e| Error::io_at("open", path, e))?;
+            if let Some(sidecar) = Sidecar::read(&real)? {
+                if sidecar.interrupts(&header) {
+                    return self.opening_key(&sidecar.new);
+                }
+            }
+            // A rewrap that was under way may be complete by now; if the header stays as it was, it is bad.
+            looked += 1;
+            if looked == 3 || read_header(file)? == header {
+                return Err(failure);
+            }
+        }
+    }
+}
+
+/// The two headers between which an interrupted rewrap hangs.
+struct Sidecar {
+    new: Vec<u8>,
+    old: Vec<u8>,
+}
+
+impl Sidecar {
+    /// `None`: there is none, or it isn't whole, in which case the rewrap never touched the file.
+    fn read(file: &Path) -> Result<Option<Self>> {
+        let path = sidecar_path(file);
+        let mut bytes = Vec::new();
+        match File::open(&path) {
+            Ok(f) => f.take(2 * MAX_HEADER_LEN as u64).read_to_end(&mut bytes),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => Err(e),
+        }
+        .map_err(|e| Error::io_at("read", &path, e))?;
+        let Ok(len) = header_len(&bytes) else { return Ok(None) };
+        if bytes.len() != 2 * len || header_len(&bytes[len..]).ok() != Some(len) {
+            return Ok(None);
+        }
+        let old = bytes.split_off(len);
+        Ok(Some(Self { new: bytes, old }))
+    }
+
+    /// Whether `current` is what a crash left between the old header and the new one.
+    fn interrupts(&self, current: &[u8]) -> bool {
+        let Ok(core_len) = Header::parse(&self.new).map(|h| h.core_bytes.len()) else { return false };
+        let fixed = PREFIX_LEN + core_len;
+        let mixed = || current.iter().zip(&self.new).zip(&self.old).all(|((c, n), o)| c == n || c == o);
+        current.len() == self.new.len() && current.get(..fixed) == self.new.get(..fixed) && mixed()
+    }
+}
+
+fn sidecar_path(file: &Path) -> PathBuf {
+    let mut path = OsString::from(file);
+    path.push(".cmk-rewrap");
+    path.into()
+}
+
+fn parent(path: &Path) -> &Path {
+    path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// The file, locked, and still the one of that name: another rewrap may have renamed a copy over it meanwhile.
+fn open_locked(path: &Path) -> Result<File> {
+    loop {
+        let file =
+            OpenOptions::new().read(true).write(true).open(path).map_err(|e| Error::io_at("open", path, e))?;
+        let metadata = file.metadata().map_err(|e| Error::io_at("read", path, e))?;
+        if !metadata.is_file() {
+            return Err(Error::invalid("only a regular file can be rewrapped; decrypt and encrypt it anew"));
+        }
+        file.lock().map_err(|e| Error::io_at("lock", path, e))?;
+        if same_file(&metadata, path) {
+            return Ok(file);
+        }
+    }
+}
+
+#[cfg(unix)]
+fn same_file(opened: &fs::Metadata, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    fs::metadata(path).is_ok_and(|now| (now.dev(), now.ino()) == (opened.dev(), opened.ino()))
+}
+
+#[cfg(not(unix))]
+fn same_file(_: &fs::Metadata, _: &Path) -> bool {
+    // An open file can't be replaced there.
+    true
+}
+
+fn read_header(file: &mut File) -> Result<Vec<u8>> {
+    let fail = |e| Error::from_io("read", e);
+    file.seek(SeekFrom::Start(0)).map_err(fail)?;
+    let mut bytes = Vec::with_capacity(4096);
+    file.take(PREFIX_LEN as u64).read_to_end(&mut bytes).map_err(fail)?;
+    let rest = header_len(&bytes)? - bytes.len();
+    file.take(rest as u64).read_to_end(&mut bytes).map_err(fail)?;
+    if bytes.len() < header_len(&bytes)? {
+        return Err(Error::Truncated);
+    }
+    Ok(bytes)
+}
+
+/// Brings a file whose rewrap was interrupted to its new header, and removes a sidecar that has served.
+fn complete_interrupted(path: &Path, file: &mut File) -> Result<()> {
+    let Some(sidecar) = Sidecar::read(path)? else { return Ok(()) };
+    let current = read_header(file)?;
+    if sidecar.interrupts(&current) {
+        if current != sidecar.old && current != sidecar.new {
+            write_in_place(file, &sidecar.new)?;
+        }
+        remove_sidecar(path)?;
+    }
+    // Else it is another file's, by this name: the next sidecar replaces it.
+    Ok(())
+}
+
+fn write_sidecar(path: &Path, new: &[u8], old: &[u8]) -> Result<()> {
+    let mut sidecar = AtomicFile::create(&sidecar_path(path), Overwrite::Replace)?;
+    sidecar.write_all(new).and_then(|()| sidecar.write_all(old)).map_err(|e| Error::from_io("write the sidecar", e))?;
+    sidecar.commit(fs::metadata(path).ok().map(|m| m.permissions()))
+}
+
+fn write_in_place(file: &mut File, header: &[u8]) -> Result<()> {
+    let write = |file: &mut File| {
+        file.seek(SeekFrom::Start(0))?;
+        file.write_all(header)?;
+        file.sync_data()
+    };
+    write(file).map_err(|e| Error::from_io("write the new header of", e))
+}
+
+fn remove_sidecar(path: &Path) -> Result<()> {
+    let sidecar = sidecar_path(path);
+    match fs::remove_file(&sidecar) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io_at("remove", &sidecar, e)),
+        _ => sync_dir(parent(path)),
+    }
+}
+
+/// The whole file anew: the new header, and the body as it is.
+fn copy_with_header(path: &Path, file: &mut File, header: &[u8], old_len: usize) -> Result<()> {
+    let metadata = file.metadata().map_err(|e| Error::io_at("read", path, e))?;
+    let mut copy = AtomicFile::create(path, Overwrite::Replace)?;
+    let fail = |e| Error::from_io("write the copy of", e);
+    copy.write_all(header).map_err(fail)?;
+    file.seek(SeekFrom::Start(old_len as u64)).map_err(fail)?;
+    let copied = io::copy(file, &mut copy).map_err(fail)?;
+    if copied != metadata.len() - old_len as u64 {
+        return Err(Error::InvalidState { problem: "the file changed while it was copied; nothing was kept" });
+    }
+    copy.commit(Some(metadata.permissions()))?;
+    remove_sidecar(path)
+}
