@@ -46,6 +46,7 @@ mod chunked;
 mod context;
 mod crypto;
 mod document;
+mod durable;
 mod envelope;
 mod error;
 mod file;

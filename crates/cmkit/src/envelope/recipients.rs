@@ -126,10 +126,10 @@ fn key(reader: &mut cbor::Reader<'_>, want: u64) -> Result<()> {
     Ok(())
 }
 
-fn in_range<T: AsRef<[u8]> + ?Sized>(
-    value: &T,
+fn in_range<'a, T: AsRef<[u8]> + ?Sized>(
+    value: &'a T,
     range: RangeInclusive<usize>,
     problem: &'static str,
-) -> Result<&T> {
+) -> Result<&'a T> {
     if range.contains(&value.as_ref().len()) { Ok(value) } else { Err(Error::format(problem)) }
 }

@@ -2,10 +2,11 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::{KeyStore, StoredKey};
 use crate::crypto::{random, sha256};
+use crate::durable::sync_dir;
 use crate::envelope::{DekId, MAX_HEADER_LEN};
 use crate::error::{Error, Result};
 
@@ -118,20 +119,11 @@ impl KeyStore for DirectoryKeyStore {
         let mut ids = Vec::new();
         for entry in fs::read_dir(&self.path).map_err(fail)? {
             let name = entry.map_err(fail)?.file_name();
-            let id = name.to_str().and_then(|n| n.strip_suffix(SUFFIX)).and_then(|n| n.parse().ok());
-            ids.extend(id);
+            let id = name.to_str().and_then(|n| n.strip_suffix(SUFFIX));
+            ids.extend(id.and_then(|id| id.parse::<DekId>().ok()));
         }
         Ok(ids)
     }
-}
-
-/// Makes names in a directory durable.
-pub(crate) fn sync_dir(path: &Path) -> Result<()> {
-    // Windows has no such call, and needs none.
-    if cfg!(unix) {
-        File::open(path).and_then(|d| d.sync_all()).map_err(|e| Error::io_at("sync", path, e))?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -6,10 +6,10 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use super::Rewrap;
+use crate::durable::sync_dir;
 use crate::envelope::{Header, MAX_HEADER_LEN, PREFIX_LEN, Padding, header_len};
 use crate::error::{Error, Result};
 use crate::file::{AtomicFile, Overwrite};
-use crate::key_store::sync_dir;
 use crate::keyring::{Keyring, OpeningKey};
 
 /// How a file was rewrapped.
