@@ -9,7 +9,10 @@ use aws_lc_rs::rsa::{
 use aws_lc_rs::{digest, hmac, rand};
 use zeroize::{Zeroize as _, Zeroizing};
 
-use super::{CryptoError, KEY_LEN, MAX_EXPAND_LEN, NONCE_LEN, RSA_MODULUS_BITS, TAG_LEN, rsa_der};
+use super::{
+    CryptoError, HMAC_STACK_LEN, KEY_LEN, MAX_EXPAND_LEN, NONCE_LEN, RSA_MODULUS_BITS, TAG_LEN,
+    rsa_der, with_wiped_stack,
+};
 
 /// An AES-256-GCM key. The library keeps the schedule on its heap and wipes it when it is freed.
 pub(crate) struct AeadKey(aead::LessSafeKey);
@@ -128,12 +131,14 @@ fn zero_unless(done: bool, out: &mut [u8]) -> Result<(), CryptoError> {
 
 /// Bytes in a SHA-512 hash, and so in a block of HKDF's output.
 const BLOCK_LEN: usize = 64;
-/// Up to here the parts of a message are copied together on the stack and hashed by one call: shorter than
-/// an update per part, and the library's key context is not moved about in memory.
+/// Up to here the parts of a message are put together on the stack, beyond on the heap. Either is faster than
+/// an update per part, and the library's contexts for that are moved about on the stack, leaving copies.
 const GATHER_LEN: usize = 512;
 
-/// The HMAC-SHA-512 midstates of an HKDF PRK.
-pub(crate) struct ExpandKey(hmac::Key);
+/// The HMAC-SHA-512 midstates of an HKDF PRK, wiped on drop.
+///
+/// Boxed because the library keeps them inline: moving them would leave copies that no drop wipes.
+pub(crate) struct ExpandKey(Box<hmac::Key>);
 
 impl ExpandKey {
     pub(crate) fn new(prk: &[u8; KEY_LEN]) -> Self {
@@ -141,7 +146,9 @@ impl ExpandKey {
     }
 
     pub(super) fn from_slice(prk: &[u8]) -> Self {
-        Self(hmac::Key::new(hmac::HMAC_SHA512, prk))
+        with_wiped_stack::<HMAC_STACK_LEN, _>(|| {
+            Self(Box::new(hmac::Key::new(hmac::HMAC_SHA512, prk)))
+        })
     }
 
     /// HKDF-Expand (RFC 5869, 2.3) with the concatenation of `info` into all of `out`.
@@ -153,35 +160,25 @@ impl ExpandKey {
             "HKDF-SHA-512 gives at most {MAX_EXPAND_LEN} bytes"
         );
 
+        with_wiped_stack::<HMAC_STACK_LEN, _>(|| self.expand_blocks(info, out));
+    }
+
+    fn expand_blocks(&self, info: &[&[u8]], out: &mut [u8]) {
         // T(i) = HMAC(PRK, T(i-1) || info || i), laid out as `message`; T(0) is empty.
-        let mut message = [0; BLOCK_LEN + GATHER_LEN + 1];
-        let info_end =
-            gather(info, &mut message[BLOCK_LEN..BLOCK_LEN + GATHER_LEN]).map(|n| BLOCK_LEN + n);
+        let len = BLOCK_LEN + total_len(info) + 1;
+        let (mut short, mut long) = ([0; BLOCK_LEN + GATHER_LEN + 1], Vec::new());
+        let message = short_or_long(&mut short, &mut long, len);
+        gather(info, &mut message[BLOCK_LEN..len - 1]);
         let mut last_block = [0; BLOCK_LEN];
 
         let mut start = BLOCK_LEN;
         for (i, chunk) in (1..=u8::MAX).zip(out.chunks_mut(BLOCK_LEN)) {
-            let partial = chunk.len() < BLOCK_LEN;
-            let block = if partial {
-                &mut last_block[..]
-            } else {
-                &mut chunk[..]
-            };
-            if let Some(end) = info_end {
-                message[end] = i;
-                sign(&self.0, &message[start..=end], block);
-            } else {
-                let mut context = hmac::Context::with_key(&self.0);
-                context.update(&message[start..BLOCK_LEN]);
-                for part in info {
-                    context.update(part);
-                }
-                context.update(&[i]);
-                block.copy_from_slice(context.sign().as_ref());
-            }
-            if partial {
+            message[len - 1] = i;
+            if chunk.len() < BLOCK_LEN {
+                sign(&self.0, &message[start..], &mut last_block);
                 chunk.copy_from_slice(&last_block[..chunk.len()]);
             } else {
+                sign(&self.0, &message[start..], chunk);
                 message[..BLOCK_LEN].copy_from_slice(chunk);
             }
             start = 0;
@@ -191,19 +188,30 @@ impl ExpandKey {
     }
 }
 
-/// Copies `parts` together at the start of `to` and says how long they are, or `None` if they don't fit.
-fn gather(parts: &[&[u8]], to: &mut [u8]) -> Option<usize> {
-    let mut end = 0_usize;
-    for part in parts {
-        let start = end;
-        end = start.checked_add(part.len())?;
-        to.get_mut(start..end)?.copy_from_slice(part);
+fn total_len(parts: &[&[u8]]) -> usize {
+    parts.iter().map(|part| part.len()).sum()
+}
+
+/// The first `len` bytes of `short`, or else of `long`, made that long.
+fn short_or_long<'a>(short: &'a mut [u8], long: &'a mut Vec<u8>, len: usize) -> &'a mut [u8] {
+    if len <= short.len() {
+        &mut short[..len]
+    } else {
+        long.resize(len, 0);
+        long
     }
-    Some(end)
+}
+
+/// Copies `parts` together to `to`, which has their length.
+fn gather(parts: &[&[u8]], mut to: &mut [u8]) {
+    for part in parts {
+        let (head, tail) = to.split_at_mut(part.len());
+        head.copy_from_slice(part);
+        to = tail;
+    }
 }
 
 fn sign(key: &hmac::Key, message: &[u8], out: &mut [u8]) {
-    // Into a buffer rather than as a `Tag`: the library finishes its context where it made it.
     hmac::sign_to_buffer(key, message, out).expect("the output has the hash's length");
 }
 
@@ -212,34 +220,22 @@ pub(crate) fn hmac_sha256(key: &[u8; KEY_LEN], parts: &[&[u8]]) -> [u8; 32] {
 }
 
 pub(super) fn hmac_sha256_from_slice(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
-    let key = hmac::Key::new(hmac::HMAC_SHA256, key);
+    let (mut short, mut long) = ([0; GATHER_LEN], Vec::new());
+    let message = short_or_long(&mut short, &mut long, total_len(parts));
+    gather(parts, message);
     let mut out = [0; 32];
-    let mut message = [0; GATHER_LEN];
-    if let Some(end) = gather(parts, &mut message) {
-        sign(&key, &message[..end], &mut out);
-    } else {
-        let mut context = hmac::Context::with_key(&key);
-        for part in parts {
-            context.update(part);
-        }
-        out.copy_from_slice(context.sign().as_ref());
-    }
+    with_wiped_stack::<HMAC_STACK_LEN, _>(|| {
+        sign(&hmac::Key::new(hmac::HMAC_SHA256, key), message, &mut out);
+    });
     out
 }
 
 pub(crate) fn sha256(parts: &[&[u8]]) -> [u8; 32] {
-    let mut message = [0; GATHER_LEN];
-    let hash = if let Some(end) = gather(parts, &mut message) {
-        digest::digest(&digest::SHA256, &message[..end])
-    } else {
-        let mut context = digest::Context::new(&digest::SHA256);
-        for part in parts {
-            context.update(part);
-        }
-        context.finish()
-    };
+    let (mut short, mut long) = ([0; GATHER_LEN], Vec::new());
+    let message = short_or_long(&mut short, &mut long, total_len(parts));
+    gather(parts, message);
     let mut out = [0; 32];
-    out.copy_from_slice(hash.as_ref());
+    out.copy_from_slice(digest::digest(&digest::SHA256, message).as_ref());
     out
 }
 

@@ -1,11 +1,12 @@
 //! AES key wrap with a 256-bit KEK: `A256KW`, RFC 3394. One implementation for both backends.
 //!
-//! AWS-LC has a key wrap too, but leaves the KEK's schedule on the stack; `aes-kw` wipes it.
+//! AWS-LC has a key wrap too, but leaves the KEK's schedule on the stack. `aes-kw` wipes what it drops, and
+//! the stack below it can be wiped from here.
 
 use aes_kw::{KeyInit as _, KwAes256};
 use zeroize::Zeroizing;
 
-use super::{CryptoError, KEY_LEN};
+use super::{AES_STACK_LEN, CryptoError, KEY_LEN, with_wiped_stack};
 
 /// Bytes in a semiblock (NIST SP 800-38F, 4.1), and so what wrapping adds.
 const SEMIBLOCK_LEN: usize = aes_kw::IV_LEN;
@@ -24,10 +25,13 @@ pub(crate) fn wrap(kek: &[u8; KEY_LEN], plaintext: &[u8]) -> Result<Vec<u8>, Cry
             .checked_add(SEMIBLOCK_LEN)
             .ok_or(CryptoError)?
     ];
-    KwAes256::new(kek.into())
-        .wrap_key(plaintext, &mut wrapped)
-        .map_err(|_| CryptoError)?;
-    Ok(wrapped)
+    with_wiped_stack::<AES_STACK_LEN, _>(|| {
+        KwAes256::new(kek.into())
+            .wrap_key(plaintext, &mut wrapped)
+            .is_ok()
+    })
+    .then_some(wrapped)
+    .ok_or(CryptoError)
 }
 
 /// Unwraps what [`wrap`] made under the same KEK.
@@ -41,8 +45,11 @@ pub(crate) fn unwrap(
         .filter(|&n| n >= MIN_LEN)
         .ok_or(CryptoError)?;
     let mut plaintext = Zeroizing::new(vec![0; len]);
-    KwAes256::new(kek.into())
-        .unwrap_key(wrapped, &mut plaintext)
-        .map_err(|_| CryptoError)?;
-    Ok(plaintext)
+    with_wiped_stack::<AES_STACK_LEN, _>(|| {
+        KwAes256::new(kek.into())
+            .unwrap_key(wrapped, &mut plaintext)
+            .is_ok()
+    })
+    .then_some(plaintext)
+    .ok_or(CryptoError)
 }

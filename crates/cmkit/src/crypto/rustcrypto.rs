@@ -4,12 +4,17 @@ use aes_gcm::aead::inout::InOutBuf;
 use aes_gcm::{AeadInOut as _, Aes256Gcm, KeyInit as _};
 use getrandom::SysRng;
 use hmac::{Hmac, Mac as _};
+use rsa::BoxedUint;
+use rsa::hazmat::rsa_decrypt_and_check;
 use rsa::pkcs8::{DecodePrivateKey as _, DecodePublicKey as _, EncodePrivateKey as _};
 use rsa::traits::PublicKeyParts as _;
 use sha2::{Digest as _, Sha256, Sha512};
 use zeroize::{Zeroize as _, Zeroizing};
 
-use super::{CryptoError, KEY_LEN, MAX_EXPAND_LEN, NONCE_LEN, RSA_MODULUS_BITS, TAG_LEN, rsa_der};
+use super::{
+    AES_STACK_LEN, CryptoError, HMAC_STACK_LEN, KEY_LEN, MAX_EXPAND_LEN, NONCE_LEN,
+    RSA_MODULUS_BITS, TAG_LEN, oaep, rsa_der, with_wiped_stack,
+};
 
 /// An AES-256-GCM key schedule, wiped on drop.
 ///
@@ -18,7 +23,7 @@ pub(crate) struct AeadKey(Box<Aes256Gcm>);
 
 impl AeadKey {
     pub(crate) fn new(key: &[u8; KEY_LEN]) -> Self {
-        Self(Box::new(Aes256Gcm::new(key.into())))
+        with_wiped_stack::<AES_STACK_LEN, _>(|| Self(Box::new(Aes256Gcm::new(key.into()))))
     }
 
     /// Seals `plaintext` into `out`, which is `TAG_LEN` longer. On failure all of `out` is zero.
@@ -67,10 +72,25 @@ impl AeadKey {
         buffers: InOutBuf<'_, '_, u8>,
         tag: &mut [u8; TAG_LEN],
     ) -> bool {
-        self.0
-            .encrypt_inout_detached(nonce.into(), aad, buffers)
-            .map(|t| *tag = t.into())
-            .is_ok()
+        with_wiped_stack::<AES_STACK_LEN, _>(|| {
+            let sealed = self.0.encrypt_inout_detached(nonce.into(), aad, buffers);
+            sealed.map(|t| *tag = t.into()).is_ok()
+        })
+    }
+
+    fn open_detached(
+        &self,
+        nonce: &[u8; NONCE_LEN],
+        aad: &[u8],
+        buffers: InOutBuf<'_, '_, u8>,
+        tag: &[u8; TAG_LEN],
+    ) -> bool {
+        with_wiped_stack::<AES_STACK_LEN, _>(|| {
+            let opened = self
+                .0
+                .decrypt_inout_detached(nonce.into(), aad, buffers, tag.into());
+            opened.is_ok()
+        })
     }
 
     /// Opens `sealed` into `out`, which is `TAG_LEN` shorter. On failure all of `out` is zero.
@@ -91,11 +111,8 @@ impl AeadKey {
         out: &mut [u8],
     ) -> Result<(), CryptoError> {
         let opened = match sealed.split_last_chunk::<TAG_LEN>() {
-            Some((ciphertext, tag)) => InOutBuf::new(ciphertext, out).is_ok_and(|buffers| {
-                self.0
-                    .decrypt_inout_detached(nonce.into(), aad, buffers, tag.into())
-                    .is_ok()
-            }),
+            Some((ciphertext, tag)) => InOutBuf::new(ciphertext, out)
+                .is_ok_and(|buffers| self.open_detached(nonce, aad, buffers, tag)),
             None => false,
         };
         zero_unless(opened, out)
@@ -109,10 +126,7 @@ impl AeadKey {
         in_out: &mut [u8],
     ) -> Result<(), CryptoError> {
         let opened = match in_out.split_last_chunk_mut::<TAG_LEN>() {
-            Some((text, tag)) => self
-                .0
-                .decrypt_inout_detached(nonce.into(), &[], text.into(), (&*tag).into())
-                .is_ok(),
+            Some((text, tag)) => self.open_detached(nonce, &[], text.into(), tag),
             None => false,
         };
         zero_unless(opened, in_out)
@@ -131,8 +145,8 @@ fn zero_unless(done: bool, out: &mut [u8]) -> Result<(), CryptoError> {
 /// Bytes in a SHA-512 hash, and so in a block of HKDF's output.
 const BLOCK_LEN: usize = 64;
 
-/// The HMAC-SHA-512 midstates of an HKDF PRK, wiped on drop.
-pub(crate) struct ExpandKey(Hmac<Sha512>);
+/// The HMAC-SHA-512 midstates of an HKDF PRK, wiped on drop. Boxed for the same reason as [`AeadKey`].
+pub(crate) struct ExpandKey(Box<Hmac<Sha512>>);
 
 impl ExpandKey {
     pub(crate) fn new(prk: &[u8; KEY_LEN]) -> Self {
@@ -140,7 +154,11 @@ impl ExpandKey {
     }
 
     pub(super) fn from_slice(prk: &[u8]) -> Self {
-        Self(Hmac::new_from_slice(prk).expect("HMAC takes keys of any length"))
+        with_wiped_stack::<HMAC_STACK_LEN, _>(|| {
+            Self(Box::new(
+                Hmac::new_from_slice(prk).expect("HMAC takes keys of any length"),
+            ))
+        })
     }
 
     /// HKDF-Expand (RFC 5869, 2.3) with the concatenation of `info` into all of `out`.
@@ -152,20 +170,23 @@ impl ExpandKey {
             "HKDF-SHA-512 gives at most {MAX_EXPAND_LEN} bytes"
         );
 
-        let mut previous = Zeroizing::new([0; BLOCK_LEN]);
-        for (i, chunk) in (1..=u8::MAX).zip(out.chunks_mut(BLOCK_LEN)) {
-            let mut mac = self.0.clone();
-            if i > 1 {
-                mac.update(previous.as_slice());
+        with_wiped_stack::<HMAC_STACK_LEN, _>(|| {
+            let mut previous = Zeroizing::new([0; BLOCK_LEN]);
+            for (i, chunk) in (1..=u8::MAX).zip(out.chunks_mut(BLOCK_LEN)) {
+                // What is in the box, not another box.
+                let mut mac = Hmac::clone(&self.0);
+                if i > 1 {
+                    mac.update(previous.as_slice());
+                }
+                for part in info {
+                    mac.update(part);
+                }
+                mac.update(&[i]);
+                let block = mac.finalize();
+                chunk.copy_from_slice(&block.as_bytes()[..chunk.len()]);
+                previous.copy_from_slice(block.as_bytes());
             }
-            for part in info {
-                mac.update(part);
-            }
-            mac.update(&[i]);
-            let block = mac.finalize();
-            chunk.copy_from_slice(&block.as_bytes()[..chunk.len()]);
-            previous.copy_from_slice(block.as_bytes());
-        }
+        });
     }
 }
 
@@ -174,11 +195,14 @@ pub(crate) fn hmac_sha256(key: &[u8; KEY_LEN], parts: &[&[u8]]) -> [u8; 32] {
 }
 
 pub(super) fn hmac_sha256_from_slice(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
-    let mut mac: Hmac<Sha256> = Hmac::new_from_slice(key).expect("HMAC takes keys of any length");
-    for part in parts {
-        mac.update(part);
-    }
-    (*mac.finalize().as_bytes()).into()
+    with_wiped_stack::<HMAC_STACK_LEN, _>(|| {
+        let mut mac: Hmac<Sha256> =
+            Hmac::new_from_slice(key).expect("HMAC takes keys of any length");
+        for part in parts {
+            mac.update(part);
+        }
+        (*mac.finalize().as_bytes()).into()
+    })
 }
 
 pub(crate) fn sha256(parts: &[&[u8]]) -> [u8; 32] {
@@ -237,10 +261,19 @@ impl RsaPrivateKey {
 
     /// RSAES-OAEP decryption (RFC 8017, 7.1.2), SHA-256 for the hash and for MGF1, empty label. Blinded.
     pub(crate) fn unwrap_oaep(&self, wrapped: &[u8]) -> Result<Zeroizing<Vec<u8>>, CryptoError> {
-        self.0
-            .oaep_decrypt::<Sha256>(wrapped)
-            .map(Zeroizing::new)
-            .map_err(|_| CryptoError)
+        let key = &self.0;
+        if wrapped.len() != key.size() {
+            return Err(CryptoError);
+        }
+        let c =
+            BoxedUint::from_be_slice(wrapped, key.n_bits_precision()).map_err(|_| CryptoError)?;
+        let m = Zeroizing::new(
+            rsa_decrypt_and_check(key, Some(&mut SysRng), &c).map_err(|_| CryptoError)?,
+        );
+        // As long as the modulus' limbs, so never shorter than the modulus.
+        let m = Zeroizing::new(m.to_be_bytes());
+        let em = m.get(m.len() - key.size()..).ok_or(CryptoError)?;
+        oaep::decode(Zeroizing::new(em.to_vec()))
     }
 }
 
