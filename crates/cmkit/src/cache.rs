@@ -19,23 +19,35 @@ pub(crate) struct Cache<K, V> {
 
 impl<K: Eq + Hash + Clone, V: Touch> Cache<K, V> {
     pub(crate) fn new(max_entries: usize) -> Self {
-        Self { max_entries, tick: AtomicU64::new(0), entries: RwLock::default() }
+        Self {
+            max_entries,
+            tick: AtomicU64::new(0),
+            entries: RwLock::default(),
+        }
     }
 
     pub(crate) fn find(&self, key: &K) -> Option<Arc<V>> {
         let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
         let entry = entries.get(key)?;
-        entry.last_used().store(self.tick.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
+        entry
+            .last_used()
+            .store(self.tick.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
         Some(Arc::clone(entry))
     }
 
     pub(crate) fn insert(&self, key: K, entry: Arc<V>) {
-        entry.last_used().store(self.tick.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
+        entry
+            .last_used()
+            .store(self.tick.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
         let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
         // A scan per insert: a miss costs a call to the provider, which is far more.
         while entries.len() >= self.max_entries && !entries.contains_key(&key) {
-            let oldest = entries.iter().min_by_key(|(_, e)| e.last_used().load(Ordering::Relaxed));
-            let Some(oldest) = oldest.map(|(key, _)| key.clone()) else { break };
+            let oldest = entries
+                .iter()
+                .min_by_key(|(_, e)| e.last_used().load(Ordering::Relaxed));
+            let Some(oldest) = oldest.map(|(key, _)| key.clone()) else {
+                break;
+            };
             entries.remove(&oldest);
         }
         entries.insert(key, entry);
@@ -51,7 +63,10 @@ impl<K: Eq + Hash + Clone, V: Touch> Cache<K, V> {
 
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
-        self.entries.read().unwrap_or_else(PoisonError::into_inner).len()
+        self.entries
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .len()
     }
 }
 
@@ -77,6 +92,9 @@ mod tests {
         assert!(cache.find(&1).is_some() && cache.find(&2).is_none() && cache.find(&3).is_some());
         assert_eq!(cache.len(), 2);
         cache.remove(&1, &new());
-        assert!(cache.find(&1).is_some(), "another entry under the same key is not removed");
+        assert!(
+            cache.find(&1).is_some(),
+            "another entry under the same key is not removed"
+        );
     }
 }

@@ -33,7 +33,8 @@ pub(crate) fn open(capsule: &[u8], core: &Core) -> Result<Dek> {
         return Err(Error::AuthenticationFailed);
     }
     let binding = crypto::sha256(&[&core.encode_binding()]);
-    let matches = capsule[..DEK_START].ct_eq(&fixed_part()) & capsule[BINDING_START..].ct_eq(&binding);
+    let matches =
+        capsule[..DEK_START].ct_eq(&fixed_part()) & capsule[BINDING_START..].ct_eq(&binding);
     if !bool::from(matches) {
         return Err(Error::AuthenticationFailed);
     }
@@ -55,30 +56,67 @@ mod tests {
     use crate::envelope::{DekId, Purpose};
 
     fn core() -> Core {
-        Core { dek_id: DekId([7; 16]), purpose: Purpose::Data, workspace: Some("w".into()), created: 1 }
+        Core {
+            dek_id: DekId([7; 16]),
+            purpose: Purpose::Data,
+            workspace: Some("w".into()),
+            created: 1,
+        }
     }
 
     #[test]
     fn belongs_to_one_purpose_workspace_and_dek_id() {
-        let dek = Dek::try_fill::<()>(|d| { d.fill(3); Ok(()) }).unwrap();
+        let dek = Dek::try_fill::<()>(|d| {
+            d.fill(3);
+            Ok(())
+        })
+        .unwrap();
         let capsule = seal(&dek, &core());
         assert_eq!(capsule.len(), CAPSULE_LEN);
         assert_eq!(open(&capsule, &core()).unwrap().expose(), &[3; 32]);
         // The time isn't bound: the header's MAC covers it.
-        assert!(open(&capsule, &Core { created: 2, ..core() }).is_ok());
+        assert!(
+            open(
+                &capsule,
+                &Core {
+                    created: 2,
+                    ..core()
+                }
+            )
+            .is_ok()
+        );
         for other in [
-            Core { dek_id: DekId([8; 16]), ..core() },
-            Core { purpose: Purpose::KeyStore, ..core() },
-            Core { workspace: None, ..core() },
-            Core { workspace: Some("v".into()), ..core() },
+            Core {
+                dek_id: DekId([8; 16]),
+                ..core()
+            },
+            Core {
+                purpose: Purpose::KeyStore,
+                ..core()
+            },
+            Core {
+                workspace: None,
+                ..core()
+            },
+            Core {
+                workspace: Some("v".into()),
+                ..core()
+            },
         ] {
-            assert!(matches!(open(&capsule, &other), Err(Error::AuthenticationFailed)));
+            assert!(matches!(
+                open(&capsule, &other),
+                Err(Error::AuthenticationFailed)
+            ));
         }
     }
 
     #[test]
     fn every_flipped_bit_but_the_deks_own_is_seen() {
-        let dek = Dek::try_fill::<()>(|d| { d.fill(3); Ok(()) }).unwrap();
+        let dek = Dek::try_fill::<()>(|d| {
+            d.fill(3);
+            Ok(())
+        })
+        .unwrap();
         let capsule = seal(&dek, &core());
         for bit in (0..CAPSULE_LEN * 8).filter(|b| !(DEK_START..BINDING_START).contains(&(b / 8))) {
             let mut forged = capsule.to_vec();

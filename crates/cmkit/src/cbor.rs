@@ -12,6 +12,11 @@ const TEXT: u8 = 3;
 const ARRAY: u8 = 4;
 const MAP: u8 = 5;
 
+/// For a map that has a key too many, or lacks one.
+pub(crate) const UNKNOWN_FIELD: Error = Error::Format {
+    problem: "its header has a field that this cmkit doesn't know, or lacks one",
+};
+
 fn write_head(out: &mut Vec<u8>, major: u8, argument: u64) {
     let major = major << 5;
     let be = argument.to_be_bytes();
@@ -98,7 +103,11 @@ impl<'a> Reader<'a> {
             25 => (self.number(2)?, 0x100),
             26 => (self.number(4)?, 0x1_0000),
             27 => (self.number(8)?, 0x1_0000_0000),
-            _ => return Err(Error::format("a header field has an indefinite or reserved length")),
+            _ => {
+                return Err(Error::format(
+                    "a header field has an indefinite or reserved length",
+                ));
+            }
         };
         if argument < least {
             return Err(Error::format("a header number is not in its shortest form"));
@@ -110,11 +119,15 @@ impl<'a> Reader<'a> {
     }
 
     fn number(&mut self, len: usize) -> Result<u64> {
-        Ok(self.take(len)?.iter().fold(0, |n, &b| n << 8 | u64::from(b)))
+        Ok(self
+            .take(len)?
+            .iter()
+            .fold(0, |n, &b| n << 8 | u64::from(b)))
     }
 
     fn len(&mut self, major: u8) -> Result<usize> {
-        usize::try_from(self.head(major)?).map_err(|_| Error::format("a header length is too large"))
+        usize::try_from(self.head(major)?)
+            .map_err(|_| Error::format("a header length is too large"))
     }
 
     pub(crate) fn unsigned(&mut self) -> Result<u64> {
@@ -133,7 +146,16 @@ impl<'a> Reader<'a> {
 
     pub(crate) fn text(&mut self) -> Result<&'a str> {
         let len = self.len(TEXT)?;
-        std::str::from_utf8(self.take(len)?).map_err(|_| Error::format("a header text is not UTF-8"))
+        std::str::from_utf8(self.take(len)?)
+            .map_err(|_| Error::format("a header text is not UTF-8"))
+    }
+
+    /// The next key of a map, which must be this one.
+    pub(crate) fn key(&mut self, want: u64) -> Result<()> {
+        if self.unsigned()? != want {
+            return Err(UNKNOWN_FIELD);
+        }
+        Ok(())
     }
 
     pub(crate) fn array_len(&mut self) -> Result<usize> {

@@ -35,23 +35,32 @@ impl EncryptionContext {
     ///
     /// # Errors
     /// * [`Error::InvalidArgument`]: a key is given twice, or the encoding is longer than 8192 bytes.
-    pub fn new<K: AsRef<str>, V: AsRef<str>>(pairs: impl IntoIterator<Item = (K, V)>) -> Result<Self> {
+    pub fn new<K: AsRef<str>, V: AsRef<str>>(
+        pairs: impl IntoIterator<Item = (K, V)>,
+    ) -> Result<Self> {
         // Bytewise order of the encoded keys (RFC 8949 section 4.2.1), which is not the order of the text.
         let mut entries = BTreeMap::new();
         let mut total = 0usize;
         for (key, value) in pairs {
             let (key, value) = (key.as_ref(), value.as_ref());
             // Checked while adding, so that a huge map costs no more than the limit.
-            total = total.saturating_add(key.len()).saturating_add(value.len()).saturating_add(2);
+            total = total
+                .saturating_add(key.len())
+                .saturating_add(value.len())
+                .saturating_add(2);
             if total > MAX_CONTEXT_LEN {
-                return Err(Error::invalid("the encryption context is longer than 8192 bytes encoded"));
+                return Err(Error::invalid(
+                    "the encryption context is longer than 8192 bytes encoded",
+                ));
             }
             let mut encoded = Vec::with_capacity(key.len() + 3);
             cbor::write_text(&mut encoded, key);
             let mut encoded_value = Vec::with_capacity(value.len() + 3);
             cbor::write_text(&mut encoded_value, value);
             if entries.insert(encoded, encoded_value).is_some() {
-                return Err(Error::invalid(format!("the encryption context has the key {key:?} twice")));
+                return Err(Error::invalid(format!(
+                    "the encryption context has the key {key:?} twice"
+                )));
             }
         }
         let mut canonical = Vec::with_capacity(total + 3);
@@ -61,15 +70,23 @@ impl EncryptionContext {
             canonical.extend_from_slice(value);
         }
         if canonical.len() > MAX_CONTEXT_LEN {
-            return Err(Error::invalid("the encryption context is longer than 8192 bytes encoded"));
+            return Err(Error::invalid(
+                "the encryption context is longer than 8192 bytes encoded",
+            ));
         }
-        Ok(Self { canonical, len: entries.len() })
+        Ok(Self {
+            canonical,
+            len: entries.len(),
+        })
     }
 
     /// No context.
     #[must_use]
     pub fn empty() -> Self {
-        Self { canonical: vec![0xA0], len: 0 }
+        Self {
+            canonical: vec![0xA0],
+            len: 0,
+        }
     }
 
     /// Whether there is no pair.
@@ -113,14 +130,26 @@ mod tests {
     #[test]
     fn encoded_order_is_by_length_then_bytes() {
         let context = EncryptionContext::new([("bb", "1"), ("a", "2"), ("é", "3")]).unwrap();
-        assert_eq!(context.canonical(), b"\xA3\x61a\x612\x62bb\x611\x62\xC3\xA9\x613");
-        assert_eq!(EncryptionContext::new::<&str, &str>([]).unwrap(), EncryptionContext::empty());
+        assert_eq!(
+            context.canonical(),
+            b"\xA3\x61a\x612\x62bb\x611\x62\xC3\xA9\x613"
+        );
+        assert_eq!(
+            EncryptionContext::new::<&str, &str>([]).unwrap(),
+            EncryptionContext::empty()
+        );
     }
 
     #[test]
     fn the_limit_is_8192_bytes_encoded() {
         // Map head 1, key 2, value head 3: 8186 bytes of value fill it.
-        assert_eq!(EncryptionContext::new([("k", "v".repeat(8186))]).unwrap().canonical().len(), 8192);
+        assert_eq!(
+            EncryptionContext::new([("k", "v".repeat(8186))])
+                .unwrap()
+                .canonical()
+                .len(),
+            8192
+        );
         assert!(EncryptionContext::new([("k", "v".repeat(8187))]).is_err());
         assert!(EncryptionContext::new([("k", "v"), ("k", "v")]).is_err());
     }

@@ -9,7 +9,9 @@ use crate::error::{Error, Result};
 pub(crate) fn sync_dir(path: &Path) -> Result<()> {
     // Windows has no such call, and needs none.
     if cfg!(unix) {
-        File::open(path).and_then(|d| d.sync_all()).map_err(|e| Error::io_at("sync", path, e))?;
+        File::open(path)
+            .and_then(|d| d.sync_all())
+            .map_err(|e| Error::io_at("sync", path, e))?;
     }
     Ok(())
 }

@@ -246,10 +246,17 @@ impl Error {
     pub fn in_file(self, path: impl AsRef<Path>) -> Error {
         match self {
             Self::File { .. } | Self::Io { path: Some(_), .. } | Self::Cancelled => self,
-            Self::Io { operation, source, .. } => {
-                Self::Io { operation, path: Some(path.as_ref().to_owned()), source }
-            }
-            other => Self::File { path: path.as_ref().to_owned(), source: Box::new(other) },
+            Self::Io {
+                operation, source, ..
+            } => Self::Io {
+                operation,
+                path: Some(path.as_ref().to_owned()),
+                source,
+            },
+            other => Self::File {
+                path: path.as_ref().to_owned(),
+                source: Box::new(other),
+            },
         }
     }
 
@@ -257,7 +264,11 @@ impl Error {
     pub(crate) fn from_io(operation: &'static str, error: io::Error) -> Error {
         match error.downcast::<Error>() {
             Ok(inner) => inner,
-            Err(error) => Self::Io { operation, path: None, source: Arc::new(error) },
+            Err(error) => Self::Io {
+                operation,
+                path: None,
+                source: Arc::new(error),
+            },
         }
     }
 
@@ -270,7 +281,9 @@ impl Error {
     }
 
     pub(crate) fn invalid(problem: impl Into<String>) -> Error {
-        Self::InvalidArgument { problem: problem.into() }
+        Self::InvalidArgument {
+            problem: problem.into(),
+        }
     }
 }
 
@@ -355,7 +368,9 @@ impl From<Error> for io::Error {
             (ErrorKind::Authentication | ErrorKind::Format, _) => io::ErrorKind::InvalidData,
             (ErrorKind::Truncated, _) => io::ErrorKind::UnexpectedEof,
             (ErrorKind::InvalidArgument, _) => io::ErrorKind::InvalidInput,
-            (ErrorKind::AccessDenied | ErrorKind::KeyNotAllowed, _) => io::ErrorKind::PermissionDenied,
+            (ErrorKind::AccessDenied | ErrorKind::KeyNotAllowed, _) => {
+                io::ErrorKind::PermissionDenied
+            }
             _ => io::ErrorKind::Other,
         };
         io::Error::new(kind, e)
@@ -432,7 +447,10 @@ impl ProviderError {
             kind,
             message: message.into(),
             key: None,
-            retryable: matches!(kind, ProviderErrorKind::Throttled | ProviderErrorKind::Unavailable),
+            retryable: matches!(
+                kind,
+                ProviderErrorKind::Throttled | ProviderErrorKind::Unavailable
+            ),
             retry_after: None,
             http_status: None,
             request_id: None,

@@ -33,7 +33,12 @@ impl KeyRef {
     /// # Errors
     /// * [`Error::InvalidArgument`]: it doesn't follow the grammar; the message names the part.
     pub fn parse(text: &str) -> Result<Self> {
-        let fail = |problem: &str| Err(Error::invalid(format!("key id {:?}: {problem}", Shortened(text))));
+        let fail = |problem: &str| {
+            Err(Error::invalid(format!(
+                "key id {:?}: {problem}",
+                Shortened(text)
+            )))
+        };
         if text.len() > MAX_ID_LEN {
             return fail("it is longer than 512 bytes");
         }
@@ -65,7 +70,11 @@ impl KeyRef {
         if name_len < path.len() && !is_version(&path[name_len + 1..]) {
             return fail("its version must be 32 lower-case hex digits");
         }
-        Ok(Self { text: text.to_owned(), name_start, name_end: name_start + name_len })
+        Ok(Self {
+            text: text.to_owned(),
+            name_start,
+            name_end: name_start + name_len,
+        })
     }
 
     /// A key of the local provider, by its name.
@@ -110,7 +119,10 @@ impl KeyRef {
     /// The same key without a version: what allow-lists compare.
     #[must_use]
     pub fn without_version(&self) -> KeyRef {
-        Self { text: self.text[..self.name_end].to_owned(), ..*self }
+        Self {
+            text: self.text[..self.name_end].to_owned(),
+            ..*self
+        }
     }
 
     /// Whether both name the same key, whatever the versions.
@@ -204,7 +216,8 @@ impl fmt::Debug for Shortened<'_> {
 fn is_scheme(s: &str) -> bool {
     s.len() <= 32
         && s.starts_with(|c: char| c.is_ascii_lowercase())
-        && s.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        && s.bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
         && s != "http"
         && s != "https"
 }
@@ -216,7 +229,9 @@ pub(crate) fn is_name(s: &str) -> bool {
 
 /// Whether this is a VERSION of the grammar: 32 lower-case hex digits.
 pub(crate) fn is_version(s: &str) -> bool {
-    s.len() == 32 && s.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+    s.len() == 32
+        && s.bytes()
+            .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
 }
 
 fn is_authority(s: &str) -> bool {
@@ -235,7 +250,8 @@ fn is_authority(s: &str) -> bool {
 
 fn is_label(s: &str) -> bool {
     (1..=63).contains(&s.len())
-        && s.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        && s.bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
         && !s.starts_with('-')
         && !s.ends_with('-')
 }
@@ -249,7 +265,10 @@ mod tests {
     #[test]
     fn parts_of_each_form() {
         let id = KeyId::parse(&format!("local:default/{V}")).unwrap();
-        assert_eq!((id.scheme(), id.name(), id.version(), id.host()), ("local", "default", V, None));
+        assert_eq!(
+            (id.scheme(), id.name(), id.version(), id.host()),
+            ("local", "default", V, None)
+        );
         let id = KeyRef::parse("https://v.vault.azure.net:8443/keys/Team-1").unwrap();
         assert_eq!(
             (id.scheme(), id.name(), id.version(), id.host()),
@@ -261,11 +280,32 @@ mod tests {
     #[test]
     fn what_the_grammar_refuses() {
         for text in [
-            "", "default", "local:", "local:../x", "local:a/b", "local:a/", "local:a_b", "LOCAL:a", "local:a ",
-            "http://h/keys/a", "https://h/keys/", "https://h/secrets/a", "https://H/keys/a", "https://u@h/keys/a",
-            "https://h/keys/a?x", "https://h/keys/a#x", "https://h:0/keys/a", "https://h:65536/keys/a",
-            "https://h:/keys/a", "https://-h/keys/a", "https://h./keys/a", "https:///keys/a", "https://h/keys/a/",
-            "https://h/keys/%61", "local:a\0", "1x:a",
+            "",
+            "default",
+            "local:",
+            "local:../x",
+            "local:a/b",
+            "local:a/",
+            "local:a_b",
+            "LOCAL:a",
+            "local:a ",
+            "http://h/keys/a",
+            "https://h/keys/",
+            "https://h/secrets/a",
+            "https://H/keys/a",
+            "https://u@h/keys/a",
+            "https://h/keys/a?x",
+            "https://h/keys/a#x",
+            "https://h:0/keys/a",
+            "https://h:65536/keys/a",
+            "https://h:/keys/a",
+            "https://-h/keys/a",
+            "https://h./keys/a",
+            "https:///keys/a",
+            "https://h/keys/a/",
+            "https://h/keys/%61",
+            "local:a\0",
+            "1x:a",
         ] {
             assert!(KeyRef::parse(text).is_err(), "{text:?}");
         }

@@ -5,6 +5,7 @@ mod entry;
 mod flight;
 mod message_key;
 mod opening;
+mod outside;
 mod policy;
 mod sealing;
 
@@ -12,11 +13,11 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 pub use self::builder::KeyringBuilder;
+use self::entry::Holder;
 pub(crate) use self::entry::MacKey;
 pub(crate) use self::message_key::{Form, OpeningKey, SealingKey};
-pub use self::policy::{AllowEntry, DekPolicy};
-use self::entry::Holder;
 use self::opening::OpenState;
+pub use self::policy::{AllowEntry, DekPolicy};
 use self::sealing::SealState;
 use crate::error::{Error, Result};
 use crate::key_id::{KeyId, KeyRef};
@@ -97,7 +98,10 @@ impl Keyring {
     /// * [`Error::Policy`]: there is no home directory to put it in.
     pub fn local() -> Result<Keyring> {
         let provider = crate::provider::DefaultKeyProvider::new(crate::default_dir()?);
-        Keyring::builder().provider(Arc::new(provider)).wrap_with(KeyRef::local("default")?).build()
+        Keyring::builder()
+            .provider(Arc::new(provider))
+            .wrap_with(KeyRef::local("default")?)
+            .build()
     }
 
     /// Sets up a keyring.
@@ -139,16 +143,11 @@ impl Shared {
         let process = std::process::id();
         let mut caches = &self.caches;
         while caches.process != process {
-            caches = caches.child.get_or_init(|| Box::new(Caches::new(&self.policy)));
+            caches = caches
+                .child
+                .get_or_init(|| Box::new(Caches::new(&self.policy)));
         }
         caches
-    }
-
-    pub(crate) fn key_store(&self) -> Result<&dyn KeyStore> {
-        self.key_store.as_deref().ok_or_else(|| Error::Policy {
-            problem: "the compact form needs a key store, and this keyring has none; give it one when building it"
-                .into(),
-        })
     }
 
     pub(crate) fn now_unix(&self) -> u64 {

@@ -28,7 +28,10 @@ impl Rewrap {
     /// can't be checked.
     #[must_use]
     pub fn to(key: KeyRef) -> Self {
-        Self { to: key, only: false }
+        Self {
+            to: key,
+            only: false,
+        }
     }
 
     /// Drop every other recipient.
@@ -71,13 +74,13 @@ impl Keyring {
     /// # Errors
     /// * Those of [`rewrap`](Self::rewrap) and of the [`KeyStore`](crate::KeyStore).
     pub fn rewrap_key_store(&self, rewrap: &Rewrap) -> Result<usize> {
-        let store = self.shared().key_store()?;
+        let shared = self.shared();
         let mut rewritten = 0;
-        for id in store.list()? {
+        for id in shared.with_key_store(|store| store.list())? {
             // `None`: removed meanwhile, which is no failure.
-            while let Some(row) = store.get(&id)? {
+            while let Some(row) = shared.with_key_store(|store| store.get(&id))? {
                 let new = self.rewrap(&row.bytes, rewrap)?;
-                if store.replace_if_unchanged(&id, &new, &row.tag)? {
+                if shared.with_key_store(|store| store.replace_if_unchanged(&id, &new, &row.tag))? {
                     rewritten += 1;
                     break;
                 }
@@ -88,14 +91,23 @@ impl Keyring {
 
     fn rewrap_header_padded(&self, header: &Header<'_>, rewrap: &Rewrap) -> Result<Vec<u8>> {
         self.rewrap_header(header, rewrap, Padding::FileBlock)?
-            .ok_or(Error::Internal { problem: "a header can't be padded" })
+            .ok_or(Error::Internal {
+                problem: "a header can't be padded",
+            })
     }
 
     /// The new header; `None` when it can't have the length that `padding` asks for.
-    fn rewrap_header(&self, header: &Header<'_>, rewrap: &Rewrap, padding: Padding) -> Result<Option<Vec<u8>>> {
+    fn rewrap_header(
+        &self,
+        header: &Header<'_>,
+        rewrap: &Rewrap,
+        padding: Padding,
+    ) -> Result<Option<Vec<u8>>> {
         if header.is_compact() {
             return Err(Error::Policy {
-                problem: "a compact envelope has no wrapped key of its own; rewrap its key store instead".into(),
+                problem:
+                    "a compact envelope has no wrapped key of its own; rewrap its key store instead"
+                        .into(),
             });
         }
         let unwrapped = self.unwrap_header(header)?;
@@ -105,7 +117,7 @@ impl Keyring {
         // A wrap that can't be unwrapped would lose the data: look before anything is stored.
         let written = envelope::decode_recipient(&new_recipient)?;
         let request = UnwrapRequest::new(&written.key_id, written.algorithm, written.wrapped);
-        let capsule = shared.unwrap_with(&new_key, &request)?;
+        let capsule = shared.unwrap_by(&new_key, &request)?;
         let again = capsule::open(capsule.expose(), &header.core)?;
         if !bool::from(again.expose().ct_eq(unwrapped.dek.expose())) {
             return Err(Error::AuthenticationFailed);
@@ -120,6 +132,8 @@ impl Keyring {
             }
         }
         let mac_key = MacKey::of(&unwrapped.dek);
-        envelope::build(header.core_bytes, &recipients, padding, |bytes| mac_key.mac(bytes))
+        envelope::build(header.core_bytes, &recipients, padding, |bytes| {
+            mac_key.mac(bytes)
+        })
     }
 }

@@ -25,11 +25,17 @@ pub(crate) enum Clock {
 impl Clock {
     pub(crate) fn now(&self) -> Moment {
         match self {
-            Self::System => Moment { monotonic: Instant::now(), wall: SystemTime::now() },
+            Self::System => Moment {
+                monotonic: Instant::now(),
+                wall: SystemTime::now(),
+            },
             #[cfg(test)]
             Self::Manual(start, seconds) => {
                 let passed = Duration::from_secs(seconds.load(std::sync::atomic::Ordering::SeqCst));
-                Moment { monotonic: start.monotonic + passed, wall: start.wall + passed }
+                Moment {
+                    monotonic: start.monotonic + passed,
+                    wall: start.wall + passed,
+                }
             }
         }
     }
@@ -37,25 +43,35 @@ impl Clock {
     pub(crate) fn age(&self, since: Moment) -> Duration {
         let now = self.now();
         let wall = now.wall.duration_since(since.wall).unwrap_or_default();
-        now.monotonic.saturating_duration_since(since.monotonic).max(wall)
+        now.monotonic
+            .saturating_duration_since(since.monotonic)
+            .max(wall)
     }
 
     /// A clock at `unix_seconds` that moves when the counter does.
     #[cfg(test)]
-    pub(crate) fn manual(unix_seconds: u64) -> (Self, std::sync::Arc<std::sync::atomic::AtomicU64>) {
+    pub(crate) fn manual(
+        unix_seconds: u64,
+    ) -> (Self, std::sync::Arc<std::sync::atomic::AtomicU64>) {
         let start = Moment {
             monotonic: Instant::now(),
             wall: SystemTime::UNIX_EPOCH + Duration::from_secs(unix_seconds),
         };
         let seconds = std::sync::Arc::default();
-        (Self::Manual(start, std::sync::Arc::clone(&seconds)), seconds)
+        (
+            Self::Manual(start, std::sync::Arc::clone(&seconds)),
+            seconds,
+        )
     }
 }
 
 impl Moment {
     /// Seconds since 1970; 0 for a clock that is set before.
     pub(crate) fn unix_seconds(self) -> u64 {
-        self.wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
+        self.wall
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_secs()
     }
 }
 
@@ -64,7 +80,10 @@ pub(crate) enum Random {
     System,
     /// SHA-256(seed, counter), for golden vectors.
     #[cfg(test)]
-    Fixed { seed: u8, counter: std::sync::atomic::AtomicU64 },
+    Fixed {
+        seed: u8,
+        counter: std::sync::atomic::AtomicU64,
+    },
 }
 
 impl Random {
@@ -77,7 +96,9 @@ impl Random {
             Self::Fixed { seed, counter } => {
                 for block in out.chunks_mut(32) {
                     let n = counter.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-                    block.copy_from_slice(&crypto::sha256(&[&[*seed], &n.to_be_bytes()])[..block.len()]);
+                    block.copy_from_slice(
+                        &crypto::sha256(&[&[*seed], &n.to_be_bytes()])[..block.len()],
+                    );
                 }
                 Ok(())
             }

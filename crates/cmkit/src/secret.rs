@@ -9,7 +9,9 @@ pub(crate) struct Dek(Box<Zeroizing<[u8; KEY_LEN]>>);
 
 impl Dek {
     /// A DEK written in place by `fill`, so that its bytes never stand on the stack.
-    pub(crate) fn try_fill<E>(fill: impl FnOnce(&mut [u8; KEY_LEN]) -> Result<(), E>) -> Result<Self, E> {
+    pub(crate) fn try_fill<E>(
+        fill: impl FnOnce(&mut [u8; KEY_LEN]) -> Result<(), E>,
+    ) -> Result<Self, E> {
         let mut bytes = Box::new(Zeroizing::new([0; KEY_LEN]));
         fill(&mut bytes)?;
         Ok(Self(bytes))

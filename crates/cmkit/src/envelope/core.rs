@@ -31,7 +31,8 @@ impl FromStr for DekId {
         if !crate::key_id::is_version(text) {
             return Err(Error::invalid("a DEK id is 32 lower-case hex digits"));
         }
-        let number = u128::from_str_radix(text, 16).map_err(|_| Error::invalid("a DEK id is 32 hex digits"))?;
+        let number = u128::from_str_radix(text, 16)
+            .map_err(|_| Error::invalid("a DEK id is 32 hex digits"))?;
         Ok(Self(number.to_be_bytes()))
     }
 }
@@ -71,7 +72,9 @@ impl Purpose {
         [Self::Data, Self::Volume, Self::KeyStore]
             .into_iter()
             .find(|p| p.number() == number)
-            .ok_or(Error::format("its purpose is not one that this cmkit knows"))
+            .ok_or(Error::format(
+                "its purpose is not one that this cmkit knows",
+            ))
     }
 }
 
@@ -119,36 +122,40 @@ impl Core {
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self> {
-        let unknown = || Error::format("its header has a field that this cmkit doesn't know, or lacks one");
         let mut reader = cbor::Reader::new(bytes);
         let with_workspace = match reader.map_len()? {
             3 => false,
             4 => true,
-            _ => return Err(unknown()),
+            _ => return Err(cbor::UNKNOWN_FIELD),
         };
-        let mut key = |reader: &mut cbor::Reader<'_>, want| match reader.unsigned() {
-            Ok(key) if key == want => Ok(()),
-            Ok(_) => Err(unknown()),
-            Err(e) => Err(e),
-        };
-        key(&mut reader, DEK_ID)?;
-        let dek_id = DekId(reader.bytes()?.try_into().map_err(|_| Error::format("its DEK id is not 16 bytes"))?);
-        key(&mut reader, PURPOSE)?;
+        reader.key(DEK_ID)?;
+        let dek_id = DekId(
+            reader
+                .bytes()?
+                .try_into()
+                .map_err(|_| Error::format("its DEK id is not 16 bytes"))?,
+        );
+        reader.key(PURPOSE)?;
         let purpose = Purpose::from_number(reader.unsigned()?)?;
         let mut workspace = None;
         if with_workspace {
-            key(&mut reader, WORKSPACE)?;
+            reader.key(WORKSPACE)?;
             let name = reader.text()?;
             if !(1..=MAX_ID_LEN).contains(&name.len()) {
                 return Err(Error::format("its workspace is not 1 to 512 bytes"));
             }
             workspace = Some(name.to_owned());
         }
-        key(&mut reader, CREATED)?;
+        reader.key(CREATED)?;
         let created = reader.unsigned()?;
         if !reader.is_at_end() {
             return Err(Error::format("its header has bytes after its end"));
         }
-        Ok(Self { dek_id, purpose, workspace, created })
+        Ok(Self {
+            dek_id,
+            purpose,
+            workspace,
+            created,
+        })
     }
 }

@@ -37,9 +37,15 @@ impl AsRef<[u8]> for Recipient<'_> {
 }
 
 /// The bytes of a recipient. What a provider returned is checked, so that no header is written that nobody reads.
-pub(crate) fn encode_recipient(provider: &str, wrapped: &WrappedKey, wrapped_at: u64) -> Result<Vec<u8>> {
+pub(crate) fn encode_recipient(
+    provider: &str,
+    wrapped: &WrappedKey,
+    wrapped_at: u64,
+) -> Result<Vec<u8>> {
     if !(1..=MAX_PROVIDER_LEN).contains(&provider.len()) {
-        return Err(Error::Policy { problem: format!("key provider {provider:?}: its name must have 1 to 64 bytes") });
+        return Err(Error::Policy {
+            problem: format!("key provider {provider:?}: its name must have 1 to 64 bytes"),
+        });
     }
     if !(1..=MAX_WRAPPED_LEN).contains(&wrapped.wrapped.len()) {
         return Err(Error::Policy {
@@ -101,29 +107,43 @@ pub(crate) fn decode_recipient(bytes: &[u8]) -> Result<Recipient<'_>> {
 fn decode_one<'a>(reader: &mut cbor::Reader<'a>, all: &'a [u8]) -> Result<Recipient<'a>> {
     let start = all.len() - reader.remaining();
     if reader.map_len()? != 5 {
-        return Err(Error::format("a recipient has a field that this cmkit doesn't know, or lacks one"));
+        return Err(cbor::UNKNOWN_FIELD);
     }
-    key(reader, PROVIDER)?;
-    let provider = in_range(reader.text()?, 1..=MAX_PROVIDER_LEN, "a recipient's provider is not 1 to 64 bytes")?;
-    key(reader, KEY_ID)?;
-    let key_id = in_range(reader.text()?, 1..=MAX_ID_LEN, "a key id is not 1 to 512 bytes")?;
-    let key_id = KeyId::parse(key_id).map_err(|_| Error::format("a key id doesn't follow the grammar"))?;
-    key(reader, ALGORITHM)?;
-    let algorithm = WrapAlgorithm::from_cose_argument(reader.negative()?)
-        .ok_or(Error::format("a wrap algorithm is not A256KW or RSA-OAEP-256"))?;
-    key(reader, WRAPPED)?;
-    let wrapped = in_range(reader.bytes()?, 1..=MAX_WRAPPED_LEN, "a wrapped key is not 1 to 1024 bytes")?;
-    key(reader, WRAPPED_AT)?;
+    reader.key(PROVIDER)?;
+    let provider = in_range(
+        reader.text()?,
+        1..=MAX_PROVIDER_LEN,
+        "a recipient's provider is not 1 to 64 bytes",
+    )?;
+    reader.key(KEY_ID)?;
+    let key_id = in_range(
+        reader.text()?,
+        1..=MAX_ID_LEN,
+        "a key id is not 1 to 512 bytes",
+    )?;
+    let key_id =
+        KeyId::parse(key_id).map_err(|_| Error::format("a key id doesn't follow the grammar"))?;
+    reader.key(ALGORITHM)?;
+    let algorithm = WrapAlgorithm::from_cose_argument(reader.negative()?).ok_or(Error::format(
+        "a wrap algorithm is not A256KW or RSA-OAEP-256",
+    ))?;
+    reader.key(WRAPPED)?;
+    let wrapped = in_range(
+        reader.bytes()?,
+        1..=MAX_WRAPPED_LEN,
+        "a wrapped key is not 1 to 1024 bytes",
+    )?;
+    reader.key(WRAPPED_AT)?;
     let wrapped_at = reader.unsigned()?;
     let encoded = &all[start..all.len() - reader.remaining()];
-    Ok(Recipient { encoded, provider, key_id, algorithm, wrapped, wrapped_at })
-}
-
-fn key(reader: &mut cbor::Reader<'_>, want: u64) -> Result<()> {
-    if reader.unsigned()? != want {
-        return Err(Error::format("a recipient has a field that this cmkit doesn't know, or lacks one"));
-    }
-    Ok(())
+    Ok(Recipient {
+        encoded,
+        provider,
+        key_id,
+        algorithm,
+        wrapped,
+        wrapped_at,
+    })
 }
 
 fn in_range<'a, T: AsRef<[u8]> + ?Sized>(
@@ -131,5 +151,9 @@ fn in_range<'a, T: AsRef<[u8]> + ?Sized>(
     range: RangeInclusive<usize>,
     problem: &'static str,
 ) -> Result<&'a T> {
-    if range.contains(&value.as_ref().len()) { Ok(value) } else { Err(Error::format(problem)) }
+    if range.contains(&value.as_ref().len()) {
+        Ok(value)
+    } else {
+        Err(Error::format(problem))
+    }
 }

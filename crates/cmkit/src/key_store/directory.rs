@@ -32,7 +32,9 @@ impl DirectoryKeyStore {
         builder.recursive(true);
         #[cfg(unix)]
         std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-        builder.create(&path).map_err(|e| Error::io_at("create the key store", &path, e))?;
+        builder
+            .create(&path)
+            .map_err(|e| Error::io_at("create the key store", &path, e))?;
         if let Some(parent) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
             sync_dir(parent)?;
         }
@@ -46,10 +48,17 @@ impl DirectoryKeyStore {
     /// A synced file with these bytes under a name of its own; removed by the guard unless it was renamed.
     fn temporary(&self, bytes: &[u8]) -> Result<Temporary> {
         let mut suffix = [0; 8];
-        random(&mut suffix).map_err(|_| Error::Internal { problem: "the system gave no random bytes" })?;
-        let path = self.path.join(format!(".{:016x}.tmp", u64::from_be_bytes(suffix)));
+        random(&mut suffix).map_err(|_| Error::Internal {
+            problem: "the system gave no random bytes",
+        })?;
+        let path = self
+            .path
+            .join(format!(".{:016x}.tmp", u64::from_be_bytes(suffix)));
         let write = || {
-            let mut file = OpenOptions::new().write(true).create_new(true).open(&path)?;
+            let mut file = OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .open(&path)?;
             file.write_all(bytes)?;
             file.sync_all()
         };
@@ -99,7 +108,11 @@ impl KeyStore for DirectoryKeyStore {
     fn replace_if_unchanged(&self, id: &DekId, bytes: &[u8], tag: &[u8]) -> Result<bool> {
         let lock_path = self.path.join(LOCK);
         let locked = || {
-            let lock = OpenOptions::new().create(true).truncate(false).write(true).open(&lock_path)?;
+            let lock = OpenOptions::new()
+                .create(true)
+                .truncate(false)
+                .write(true)
+                .open(&lock_path)?;
             lock.lock()?;
             Ok(lock)
         };
@@ -109,7 +122,8 @@ impl KeyStore for DirectoryKeyStore {
         }
         let temporary = self.temporary(bytes)?;
         let path = self.row_path(id);
-        fs::rename(&temporary.0, &path).map_err(|e| Error::io_at("write the key store's file", &path, e))?;
+        fs::rename(&temporary.0, &path)
+            .map_err(|e| Error::io_at("write the key store's file", &path, e))?;
         sync_dir(&self.path)?;
         Ok(true)
     }
@@ -158,9 +172,18 @@ mod tests {
         let store = DirectoryKeyStore::open_or_create(dir.path()).unwrap();
         let id = DekId([1; 16]);
         let puts: usize = std::thread::scope(|s| {
-            let threads: Vec<_> =
-                (0..8u8).map(|i| s.spawn({ let store = &store; move || store.put_if_absent(&id, &[i; 9]).unwrap() })).collect();
-            threads.into_iter().map(|t| usize::from(t.join().unwrap())).sum()
+            let threads: Vec<_> = (0..8u8)
+                .map(|i| {
+                    s.spawn({
+                        let store = &store;
+                        move || store.put_if_absent(&id, &[i; 9]).unwrap()
+                    })
+                })
+                .collect();
+            threads
+                .into_iter()
+                .map(|t| usize::from(t.join().unwrap()))
+                .sum()
         });
         assert_eq!(puts, 1);
     }

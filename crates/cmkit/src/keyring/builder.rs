@@ -96,15 +96,23 @@ impl KeyringBuilder {
     ///   twice, or a [`DekPolicy`] beyond its limits.
     /// * [`Error::Policy`]: a wrapping key that none of the providers owns.
     pub fn build(self) -> Result<Keyring> {
-        if self.workspace.as_ref().is_some_and(|w| !(1..=MAX_ID_LEN).contains(&w.len())) {
-            return Err(Error::invalid("a workspace's name has 1 to 512 bytes; give none for no workspace"));
+        if self
+            .workspace
+            .as_ref()
+            .is_some_and(|w| !(1..=MAX_ID_LEN).contains(&w.len()))
+        {
+            return Err(Error::invalid(
+                "a workspace's name has 1 to 512 bytes; give none for no workspace",
+            ));
         }
         if self.wrap_with.len() > MAX_RECIPIENTS {
             return Err(Error::invalid("an envelope has at most 16 recipients"));
         }
         for (i, key) in self.wrap_with.iter().enumerate() {
             if self.wrap_with[..i].contains(key) {
-                return Err(Error::invalid(format!("key {key} is given twice as a recipient")));
+                return Err(Error::invalid(format!(
+                    "key {key} is given twice as a recipient"
+                )));
             }
         }
         self.policy.check()?;
@@ -122,6 +130,8 @@ impl KeyringBuilder {
         for key in &shared.wrap_with {
             shared.provider_of(key)?;
         }
-        Ok(Keyring { shared: Arc::new(shared) })
+        Ok(Keyring {
+            shared: Arc::new(shared),
+        })
     }
 }

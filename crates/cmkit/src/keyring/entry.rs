@@ -43,15 +43,23 @@ impl BodyKeys {
     pub(crate) fn of(dek: &Dek, core_bytes: &[u8]) -> Self {
         let mut input_key = Zeroizing::new([0; 32]);
         ExpandKey::new(dek.expose()).expand(&[BODY_LABEL, &SUITE.to_be_bytes()], &mut *input_key);
-        let mut context_head = Vec::with_capacity(CONTEXT_LABEL.len() + FIXED_PREFIX_LEN + 2 + core_bytes.len());
+        let mut context_head =
+            Vec::with_capacity(CONTEXT_LABEL.len() + FIXED_PREFIX_LEN + 2 + core_bytes.len());
         context_head.extend_from_slice(CONTEXT_LABEL);
         context_head.extend_from_slice(&MAGIC);
         context_head.extend_from_slice(&[VERSION, 0]);
         context_head.extend_from_slice(&SUITE.to_be_bytes());
         // A parsed or built CORE has a u16 length.
-        context_head.extend_from_slice(&u16::try_from(core_bytes.len()).unwrap_or(u16::MAX).to_be_bytes());
+        context_head.extend_from_slice(
+            &u16::try_from(core_bytes.len())
+                .unwrap_or(u16::MAX)
+                .to_be_bytes(),
+        );
         context_head.extend_from_slice(core_bytes);
-        Self { body: ExpandKey::new(&input_key), context_head }
+        Self {
+            body: ExpandKey::new(&input_key),
+            context_head,
+        }
     }
 
     pub(crate) fn body_context(&self, context: &EncryptionContext) -> [u8; 32] {
@@ -69,20 +77,31 @@ pub(crate) struct Usage {
 impl Usage {
     /// `since` is the time before the provider was asked, so that a slow answer makes no key younger.
     pub(crate) fn new(since: Moment) -> Self {
-        Self { since, messages: AtomicU64::new(0), bytes: AtomicU64::new(0) }
+        Self {
+            since,
+            messages: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+        }
     }
 
     /// Takes one message if the policy allows another one.
     pub(crate) fn take_message(&self, policy: &DekPolicy, clock: &Clock) -> bool {
         clock.age(self.since) < policy.max_age
             && self.bytes.load(Ordering::Relaxed) < policy.max_bytes
-            && self.messages.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| (n < policy.max_messages).then(|| n + 1)).is_ok()
+            && self
+                .messages
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| {
+                    (n < policy.max_messages).then(|| n + 1)
+                })
+                .is_ok()
     }
 
     pub(crate) fn add_bytes(&self, bytes: u64) {
         // Saturates: an overflow must not make a used-up DEK fresh.
         let add = |n: u64| Some(n.saturating_add(bytes));
-        let _ = self.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
+        let _ = self
+            .bytes
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
     }
 }
 

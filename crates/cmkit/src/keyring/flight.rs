@@ -1,7 +1,6 @@
 //! Single flight: of the threads that need the same DEK, one asks the provider and the others wait for its answer.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, ThreadId};
 
 use crate::error::{Error, Result};
 
@@ -14,7 +13,7 @@ pub(crate) struct Flight {
 
 #[derive(Default)]
 struct State {
-    pilot: Option<ThreadId>,
+    in_the_air: bool,
     /// Flights that have ended.
     flights: u64,
     /// How the last one failed.
@@ -30,39 +29,36 @@ impl Flight {
         ready: impl Fn() -> Option<Result<T>>,
         work: impl FnOnce() -> Result<T>,
     ) -> Result<T> {
-        let me = thread::current().id();
         let mut state = self.lock();
-        loop {
-            match state.pilot {
-                None => break,
-                Some(pilot) if pilot == me => {
-                    return Err(Error::Policy {
-                        problem: "a key provider called the keyring that was calling it; \
-                                  use another keyring inside a provider"
-                            .into(),
-                    });
-                }
-                Some(_) => {
-                    let seen = state.flights;
-                    while state.flights == seen {
-                        state = self.landed.wait(state).unwrap_or_else(PoisonError::into_inner);
-                    }
-                    // `ready` takes the cache's lock; never both at once.
-                    let failure = if state.flights == seen + 1 { state.failure.clone() } else { None };
-                    drop(state);
-                    if let Some(result) = ready() {
-                        return result;
-                    }
-                    if let Some(failure) = failure {
-                        return Err(failure);
-                    }
-                    state = self.lock();
-                }
+        while state.in_the_air {
+            let seen = state.flights;
+            while state.flights == seen {
+                state = self
+                    .landed
+                    .wait(state)
+                    .unwrap_or_else(PoisonError::into_inner);
             }
+            // `ready` takes the cache's lock; never both at once.
+            let failure = if state.flights == seen + 1 {
+                state.failure.clone()
+            } else {
+                None
+            };
+            drop(state);
+            if let Some(result) = ready() {
+                return result;
+            }
+            if let Some(failure) = failure {
+                return Err(failure);
+            }
+            state = self.lock();
         }
-        state.pilot = Some(me);
+        state.in_the_air = true;
         drop(state);
-        let mut landing = Landing { flight: self, failure: None };
+        let mut landing = Landing {
+            flight: self,
+            failure: None,
+        };
         // Between the caller's look and this flight another one may have landed.
         let result = ready().unwrap_or_else(work);
         landing.failure = result.as_ref().err().cloned();
@@ -83,7 +79,7 @@ struct Landing<'a> {
 impl Drop for Landing<'_> {
     fn drop(&mut self) {
         let mut state = self.flight.lock();
-        state.pilot = None;
+        state.in_the_air = false;
         state.flights += 1;
         state.failure = self.failure.take();
         self.flight.landed.notify_all();
@@ -93,6 +89,7 @@ impl Drop for Landing<'_> {
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::thread;
     use std::time::Duration;
 
     use super::*;
@@ -127,12 +124,5 @@ mod tests {
         }));
         assert!(crash.is_err());
         assert_eq!(flight.run(|| None, || Ok(1)).unwrap(), 1);
-    }
-
-    #[test]
-    fn reentry_is_an_error_and_not_a_deadlock() {
-        let flight = Flight::default();
-        let inner = flight.run(|| None, || flight.run(|| None, || Ok(1)));
-        assert!(matches!(inner, Err(Error::Policy { .. })));
     }
 }

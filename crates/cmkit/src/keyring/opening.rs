@@ -29,7 +29,10 @@ pub(super) struct OpenState {
 
 impl OpenState {
     pub(super) fn new(max_entries: usize) -> Self {
-        Self { seen: Cache::new(max_entries), flights: Mutex::default() }
+        Self {
+            seen: Cache::new(max_entries),
+            flights: Mutex::default(),
+        }
     }
 }
 
@@ -53,12 +56,16 @@ impl Keyring {
         let header = header_bytes(bytes)?;
         let shared = self.shared();
         if !shared.policy.caches() {
-            return Ok(OpeningKey { entry: shared.open_header(header)? });
+            self.refuse_reentry()?;
+            return Ok(OpeningKey {
+                entry: shared.open_header(header)?,
+            });
         }
         let state = &shared.caches().open;
         if let Some(result) = shared.seen(state, header) {
             return result.map(|entry| OpeningKey { entry });
         }
+        self.refuse_reentry()?;
         let flight_key = sha256(&[header]);
         let flight = {
             let mut flights = state.flights.lock().unwrap_or_else(PoisonError::into_inner);
@@ -74,7 +81,10 @@ impl Keyring {
             },
         );
         let mut flights = state.flights.lock().unwrap_or_else(PoisonError::into_inner);
-        if flights.get(&flight_key).is_some_and(|f| Arc::ptr_eq(f, &flight)) {
+        if flights
+            .get(&flight_key)
+            .is_some_and(|f| Arc::ptr_eq(f, &flight))
+        {
             flights.remove(&flight_key);
         }
         Ok(OpeningKey { entry: entry? })
@@ -93,6 +103,7 @@ impl Keyring {
 
     /// Everything up to the header's MAC, for a header that is to be rewrapped: gives the DEK itself.
     pub(crate) fn unwrap_header(&self, header: &Header<'_>) -> Result<Unwrapped> {
+        self.refuse_reentry()?;
         let shared = self.shared();
         shared.check_workspace(header)?;
         shared.unwrap_recipients(header)
@@ -100,7 +111,9 @@ impl Keyring {
 }
 
 fn header_bytes(bytes: &[u8]) -> Result<&[u8]> {
-    bytes.get(..envelope::header_len(bytes)?).ok_or(Error::Truncated)
+    bytes
+        .get(..envelope::header_len(bytes)?)
+        .ok_or(Error::Truncated)
 }
 
 fn mac_of(header: &[u8]) -> Mac {
@@ -119,7 +132,10 @@ impl Shared {
         let opener = self.state_of(&entry.opened_by);
         let gone = match opener {
             KeyState::Revoked => Some(&entry.opened_by),
-            _ => entry.others.iter().find(|h| self.state_of(h) == KeyState::Revoked),
+            _ => entry
+                .others
+                .iter()
+                .find(|h| self.state_of(h) == KeyState::Revoked),
         };
         if let Some(holder) = gone {
             state.seen.remove(&mac, &entry);
@@ -139,25 +155,36 @@ impl Shared {
         header.check_form()?;
         self.check_workspace(&header)?;
         if header.core.purpose == Purpose::Volume {
-            return Err(Error::format("it is a volume's key and not a document or stream"));
+            return Err(Error::format(
+                "it is a volume's key and not a document or stream",
+            ));
         }
         let (unwrapped, recipients) = if header.is_compact() {
             let row_bytes = self.row(&header)?;
             let row = Header::parse(&row_bytes).map_err(|_| bad_row(&header))?;
-            if row.core_bytes != header.core_bytes || row.bytes.len() != row_bytes.len() || row.is_compact() {
+            if row.core_bytes != header.core_bytes
+                || row.bytes.len() != row_bytes.len()
+                || row.is_compact()
+            {
                 return Err(bad_row(&header));
             }
             let unwrapped = self.unwrap_recipients(&row)?;
             verify_mac(&unwrapped.dek, &header)?;
             (unwrapped, self.known_holders(&row.recipients))
         } else {
-            (self.unwrap_recipients(&header)?, self.known_holders(&header.recipients))
+            (
+                self.unwrap_recipients(&header)?,
+                self.known_holders(&header.recipients),
+            )
         };
         let Unwrapped { dek, holder, .. } = unwrapped;
         Ok(Arc::new(DecryptEntry {
             keys: BodyKeys::of(&dek, header.core_bytes),
             header: bytes.to_vec(),
-            others: recipients.into_iter().filter(|r| r.key != holder.key).collect(),
+            others: recipients
+                .into_iter()
+                .filter(|r| r.key != holder.key)
+                .collect(),
             opened_by: holder,
             usage,
             last_used: AtomicU64::new(0),
@@ -176,7 +203,7 @@ impl Shared {
 
     fn row(&self, header: &Header<'_>) -> Result<Vec<u8>> {
         let id = &header.core.dek_id;
-        let row = self.key_store()?.get(id)?.ok_or_else(|| Error::KeyStore {
+        let row = self.with_key_store(|store| store.get(id))?.ok_or_else(|| Error::KeyStore {
             problem: format!("the key store has no DEK {id}; use the store that the document was encrypted with"),
             retryable: false,
         })?;
@@ -188,13 +215,19 @@ impl Shared {
         recipients
             .iter()
             .filter(|r| self.allows(&r.key_id))
-            .filter_map(|r| Some(Holder { key: r.key_id.clone(), provider: self.provider_for(r).ok()? }))
+            .filter_map(|r| {
+                Some(Holder {
+                    key: r.key_id.clone(),
+                    provider: self.provider_for(r).ok()?,
+                })
+            })
             .collect()
     }
 
     /// The provider that an envelope names, if it also owns the key.
     fn provider_for(&self, recipient: &Recipient<'_>) -> Result<usize> {
-        let fits = |p: &Arc<dyn KeyProvider>| p.name() == recipient.provider && p.owns(&recipient.key_id);
+        let fits =
+            |p: &Arc<dyn KeyProvider>| p.name() == recipient.provider && p.owns(&recipient.key_id);
         self.providers.iter().position(fits).ok_or_else(|| Error::Policy {
             problem: format!(
                 "key {}: this keyring has no provider {:?} for it; add one when building the keyring",
@@ -205,13 +238,25 @@ impl Shared {
 
     /// Allow-list, unwrap, capsule and MAC.
     fn unwrap_recipients(&self, header: &Header<'_>) -> Result<Unwrapped> {
-        let allowed = || header.recipients.iter().enumerate().filter(|(_, r)| self.allows(&r.key_id));
+        let allowed = || {
+            header
+                .recipients
+                .iter()
+                .enumerate()
+                .filter(|(_, r)| self.allows(&r.key_id))
+        };
         if allowed().next().is_none() {
-            let keys = header.recipients.iter().map(|r| r.key_id.to_string()).collect();
+            let keys = header
+                .recipients
+                .iter()
+                .map(|r| r.key_id.to_string())
+                .collect();
             return Err(Error::KeyNotAllowed { keys });
         }
-        if let Some(holder) =
-            self.known_holders(&header.recipients).iter().find(|h| self.state_of(h) == KeyState::Revoked)
+        if let Some(holder) = self
+            .known_holders(&header.recipients)
+            .iter()
+            .find(|h| self.state_of(h) == KeyState::Revoked)
         {
             return Err(revoked(&holder.key));
         }
@@ -221,7 +266,11 @@ impl Shared {
                 Ok((capsule, holder)) => {
                     let dek = capsule::open(capsule.expose(), &header.core)?;
                     verify_mac(&dek, header)?;
-                    return Ok(Unwrapped { dek, recipient: place, holder });
+                    return Ok(Unwrapped {
+                        dek,
+                        recipient: place,
+                        holder,
+                    });
                 }
                 Err(e) => {
                     if failure.as_ref().is_none_or(|f| urgency(&e) > urgency(f)) {
@@ -234,19 +283,22 @@ impl Shared {
     }
 
     fn unwrap_one(&self, recipient: &Recipient<'_>) -> Result<(SecretBytes, Holder)> {
-        let holder = Holder { key: recipient.key_id.clone(), provider: self.provider_for(recipient)? };
+        let holder = Holder {
+            key: recipient.key_id.clone(),
+            provider: self.provider_for(recipient)?,
+        };
         let request = UnwrapRequest::new(&recipient.key_id, recipient.algorithm, recipient.wrapped);
-        Ok((self.unwrap_with(&holder, &request)?, holder))
-    }
-
-    pub(crate) fn unwrap_with(&self, holder: &Holder, request: &UnwrapRequest<'_>) -> Result<SecretBytes> {
-        Ok(self.providers[holder.provider].unwrap(request)?)
+        Ok((self.unwrap_by(&holder, &request)?, holder))
     }
 }
 
 fn verify_mac(dek: &Dek, header: &Header<'_>) -> Result<()> {
     let mac = MacKey::of(dek).mac(header.authenticated());
-    if bool::from(mac.ct_eq(header.mac())) { Ok(()) } else { Err(Error::AuthenticationFailed) }
+    if bool::from(mac.ct_eq(header.mac())) {
+        Ok(())
+    } else {
+        Err(Error::AuthenticationFailed)
+    }
 }
 
 fn bad_row(header: &Header<'_>) -> Error {

@@ -23,7 +23,12 @@ pub struct DekPolicy {
 impl Default for DekPolicy {
     /// One hour, 2^20 messages, 256 GiB, 1000 entries.
     fn default() -> Self {
-        Self { max_age: Duration::from_secs(3600), max_messages: 1 << 20, max_bytes: 256 << 30, max_entries: 1000 }
+        Self {
+            max_age: Duration::from_secs(3600),
+            max_messages: 1 << 20,
+            max_bytes: 256 << 30,
+            max_entries: 1000,
+        }
     }
 }
 
@@ -63,15 +68,22 @@ impl DekPolicy {
     }
 
     pub(crate) fn caches(&self) -> bool {
-        !self.max_age.is_zero() && self.max_messages > 0 && self.max_bytes > 0 && self.max_entries > 0
+        !self.max_age.is_zero()
+            && self.max_messages > 0
+            && self.max_bytes > 0
+            && self.max_entries > 0
     }
 
     pub(crate) fn check(&self) -> Result<()> {
         if self.max_messages > MESSAGES_CEILING {
-            return Err(Error::invalid("DekPolicy: max_messages is above 2^32, the most that one DEK may encrypt"));
+            return Err(Error::invalid(
+                "DekPolicy: max_messages is above 2^32, the most that one DEK may encrypt",
+            ));
         }
         if self.max_age > Duration::from_secs(24 * 3600) {
-            return Err(Error::invalid("DekPolicy: max_age is above 24 hours; a DEK must be asked for again some day"));
+            return Err(Error::invalid(
+                "DekPolicy: max_age is above 24 hours; a DEK must be asked for again some day",
+            ));
         }
         Ok(())
     }

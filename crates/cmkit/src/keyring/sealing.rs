@@ -10,7 +10,7 @@ use crate::capsule;
 use crate::envelope::{self, Core, DekId, Padding, Purpose};
 use crate::error::{Error, Result};
 use crate::key_id::KeyRef;
-use crate::provider::{KeyState, WrapRequest};
+use crate::provider::KeyState;
 use crate::secret::Dek;
 
 /// The DEKs in use, one a purpose.
@@ -44,21 +44,29 @@ impl Keyring {
         let caches = shared.caches();
         let slot = caches.seal.slot(form);
         let entry = if !shared.policy.caches() {
+            self.refuse_reentry()?;
             shared.new_entry(form)?
         } else if let Some(entry) = shared.usable(slot) {
             entry
         } else {
+            self.refuse_reentry()?;
             slot.flight.run(
                 || shared.usable(slot).map(Ok),
                 || {
                     let entry = shared.new_entry(form)?;
                     entry.usage.take_message(&shared.policy, &shared.clock);
-                    *slot.current.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&entry));
+                    *slot.current.write().unwrap_or_else(PoisonError::into_inner) =
+                        Some(Arc::clone(&entry));
                     Ok(entry)
                 },
             )?
         };
-        Ok(SealingKey { shared: Arc::clone(shared), entry, form, process: caches.process })
+        Ok(SealingKey {
+            shared: Arc::clone(shared),
+            entry,
+            form,
+            process: caches.process,
+        })
     }
 
     /// The same, or `None` where a provider or a lock would have to be waited for.
@@ -69,7 +77,12 @@ impl Keyring {
             return None;
         }
         let entry = shared.usable(caches.seal.slot(form))?;
-        Some(SealingKey { shared: Arc::clone(shared), entry, form, process: caches.process })
+        Some(SealingKey {
+            shared: Arc::clone(shared),
+            entry,
+            form,
+            process: caches.process,
+        })
     }
 }
 
@@ -81,7 +94,9 @@ impl Shared {
         drop(current);
         let in_service =
             |h: &Holder| matches!(self.state_of(h), KeyState::Active | KeyState::Unavailable);
-        if entry.recipients.iter().all(in_service) && entry.usage.take_message(&self.policy, &self.clock) {
+        if entry.recipients.iter().all(in_service)
+            && entry.usage.take_message(&self.policy, &self.clock)
+        {
             return Some(entry);
         }
         let mut current = slot.current.write().unwrap_or_else(PoisonError::into_inner);
@@ -99,14 +114,21 @@ impl Shared {
             });
         }
         let compact = form == Form::Compact;
-        let store = if compact { Some(self.key_store()?) } else { None };
+        if compact {
+            // A missing key store is reported before a provider is asked for a key that nothing could keep.
+            self.with_key_store(|_| Ok(()))?;
+        }
         let usage = Usage::new(self.clock.now());
         let dek = Dek::try_fill(|dek| self.random.fill(dek))?;
         let mut id = [0; 16];
         self.random.fill(&mut id)?;
         let core = Core {
             dek_id: DekId(id),
-            purpose: if compact { Purpose::KeyStore } else { Purpose::Data },
+            purpose: if compact {
+                Purpose::KeyStore
+            } else {
+                Purpose::Data
+            },
             workspace: self.workspace.clone(),
             created: self.now_unix(),
         };
@@ -116,7 +138,10 @@ impl Shared {
             let (holder, recipient) = self.wrap(&dek, &core, key)?;
             if holders.iter().any(|h: &Holder| h.key == holder.key) {
                 return Err(Error::Policy {
-                    problem: format!("key {}: two of the wrapping keys are this one; give it once", holder.key),
+                    problem: format!(
+                        "key {}: two of the wrapping keys are this one; give it once",
+                        holder.key
+                    ),
                 });
             }
             holders.push(holder);
@@ -126,38 +151,60 @@ impl Shared {
         let core_bytes = core.encode();
         let mac_key = MacKey::of(&dek);
         let header = |recipients: &[Vec<u8>], padding| {
-            envelope::build(&core_bytes, recipients, padding, |bytes| mac_key.mac(bytes))?
-                .ok_or(Error::Internal { problem: "a header can't be padded" })
+            envelope::build(&core_bytes, recipients, padding, |bytes| mac_key.mac(bytes))?.ok_or(
+                Error::Internal {
+                    problem: "a header can't be padded",
+                },
+            )
         };
         let full = header(&recipients, Padding::None)?;
-        let (plain_header, padded_header) = match store {
-            None => (full, header(&recipients, Padding::FileBlock)?),
-            Some(store) => {
-                if !store.put_if_absent(&core.dek_id, &full)? {
-                    return Err(Error::KeyStore {
-                        problem: format!("the key store has a row for the new DEK {} already", core.dek_id),
-                        retryable: true,
-                    });
-                }
-                (header(&[], Padding::None)?, Vec::new())
+        let (plain_header, padded_header) = if compact {
+            if !self.with_key_store(|store| store.put_if_absent(&core.dek_id, &full))? {
+                return Err(Error::KeyStore {
+                    problem: format!(
+                        "the key store has a row for the new DEK {} already",
+                        core.dek_id
+                    ),
+                    retryable: true,
+                });
             }
+            (header(&[], Padding::None)?, Vec::new())
+        } else {
+            let padded = header(&recipients, Padding::FileBlock)?;
+            (full, padded)
         };
         let keys = BodyKeys::of(&dek, &core_bytes);
-        Ok(Arc::new(EncryptEntry { keys, plain_header, padded_header, recipients: holders, usage }))
+        Ok(Arc::new(EncryptEntry {
+            keys,
+            plain_header,
+            padded_header,
+            recipients: holders,
+            usage,
+        }))
     }
 
     /// Wraps a DEK with one key: who holds it, and the recipient's bytes.
     pub(crate) fn wrap(&self, dek: &Dek, core: &Core, key: &KeyRef) -> Result<(Holder, Vec<u8>)> {
         let provider = self.provider_of(key)?;
         let capsule = capsule::seal(dek, core);
-        let wrapped = self.providers[provider].wrap(&WrapRequest::new(key, &capsule))?;
+        let wrapped = self.wrap_by(provider, key, &capsule)?;
         let right_version = key.version().is_none_or(|v| v == wrapped.key.version());
         if !wrapped.key.same_key(key) || !right_version {
             return Err(Error::Policy {
-                problem: format!("key {key}: the provider wrapped with another key, {}", wrapped.key),
+                problem: format!(
+                    "key {key}: the provider wrapped with another key, {}",
+                    wrapped.key
+                ),
             });
         }
-        let recipient = envelope::encode_recipient(self.providers[provider].name(), &wrapped, self.now_unix())?;
-        Ok((Holder { key: wrapped.key, provider }, recipient))
+        let recipient =
+            envelope::encode_recipient(self.providers[provider].name(), &wrapped, self.now_unix())?;
+        Ok((
+            Holder {
+                key: wrapped.key,
+                provider,
+            },
+            recipient,
+        ))
     }
 }

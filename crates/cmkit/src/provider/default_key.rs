@@ -25,7 +25,11 @@ impl DefaultKeyProvider {
     /// Keys in this directory, which needn't exist yet.
     #[must_use]
     pub fn new(dir: impl Into<PathBuf>) -> Self {
-        Self { dir: dir.into(), notice: None, opened: OnceLock::new() }
+        Self {
+            dir: dir.into(),
+            notice: None,
+            opened: OnceLock::new(),
+        }
     }
 
     /// Calls this once the key was created, with its id and the directory: the moment to tell the user to back it up.
@@ -42,7 +46,9 @@ impl DefaultKeyProvider {
                 return Ok(None);
             }
             // Two threads may both open it; the directory is the same.
-            let _ = self.opened.set(LocalKeyProvider::open(&self.dir).map_err(as_provider_error)?);
+            let _ = self
+                .opened
+                .set(LocalKeyProvider::open(&self.dir).map_err(as_provider_error)?);
         }
         Ok(self.opened.get())
     }
@@ -94,11 +100,15 @@ impl KeyProvider for DefaultKeyProvider {
             other => return other,
         }
         self.create()?;
-        self.opened()?.ok_or_else(|| self.missing(request.key))?.wrap(request)
+        self.opened()?
+            .ok_or_else(|| self.missing(request.key))?
+            .wrap(request)
     }
 
     fn unwrap(&self, request: &UnwrapRequest<'_>) -> Result<SecretBytes, ProviderError> {
-        self.opened()?.ok_or_else(|| self.missing(request.key))?.unwrap(request)
+        self.opened()?
+            .ok_or_else(|| self.missing(request.key))?
+            .unwrap(request)
     }
 
     fn state(&self, key: &KeyId) -> KeyState {

@@ -37,7 +37,8 @@ impl Keyring {
         let path = path.as_ref();
         // The sidecar belongs beside the file itself, not beside a link to it.
         let real = fs::canonicalize(path).map_err(|e| Error::io_at("open", path, e))?;
-        self.rewrap_real_file(&real, rewrap).map_err(|e| e.in_file(path))
+        self.rewrap_real_file(&real, rewrap)
+            .map_err(|e| e.in_file(path))
     }
 
     fn rewrap_real_file(&self, path: &Path, rewrap: &Rewrap) -> Result<RewrapOutcome> {
@@ -102,7 +103,9 @@ impl Sidecar {
             Err(e) => Err(e),
         }
         .map_err(|e| Error::io_at("read", &path, e))?;
-        let Ok(len) = header_len(&bytes) else { return Ok(None) };
+        let Ok(len) = header_len(&bytes) else {
+            return Ok(None);
+        };
         if bytes.len() != 2 * len || header_len(&bytes[len..]).ok() != Some(len) {
             return Ok(None);
         }
@@ -112,9 +115,17 @@ impl Sidecar {
 
     /// Whether `current` is what a crash left between the old header and the new one.
     fn interrupts(&self, current: &[u8]) -> bool {
-        let Ok(core_len) = Header::parse(&self.new).map(|h| h.core_bytes.len()) else { return false };
+        let Ok(core_len) = Header::parse(&self.new).map(|h| h.core_bytes.len()) else {
+            return false;
+        };
         let fixed = PREFIX_LEN + core_len;
-        let mixed = || current.iter().zip(&self.new).zip(&self.old).all(|((c, n), o)| c == n || c == o);
+        let mixed = || {
+            current
+                .iter()
+                .zip(&self.new)
+                .zip(&self.old)
+                .all(|((c, n), o)| c == n || c == o)
+        };
         current.len() == self.new.len() && current.get(..fixed) == self.new.get(..fixed) && mixed()
     }
 }
@@ -126,17 +137,24 @@ fn sidecar_path(file: &Path) -> PathBuf {
 }
 
 fn parent(path: &Path) -> &Path {
-    path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
+    path.parent()
+        .filter(|p| !p.as_os_str().is_empty())
+        .unwrap_or(Path::new("."))
 }
 
 /// The file, locked, and still the one of that name: another rewrap may have renamed a copy over it meanwhile.
 fn open_locked(path: &Path) -> Result<File> {
     loop {
-        let file =
-            OpenOptions::new().read(true).write(true).open(path).map_err(|e| Error::io_at("open", path, e))?;
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(path)
+            .map_err(|e| Error::io_at("open", path, e))?;
         let metadata = file.metadata().map_err(|e| Error::io_at("read", path, e))?;
         if !metadata.is_file() {
-            return Err(Error::invalid("only a regular file can be rewrapped; decrypt and encrypt it anew"));
+            return Err(Error::invalid(
+                "only a regular file can be rewrapped; decrypt and encrypt it anew",
+            ));
         }
         file.lock().map_err(|e| Error::io_at("lock", path, e))?;
         if same_file(&metadata, path) {
@@ -161,9 +179,13 @@ fn read_header(file: &mut File) -> Result<Vec<u8>> {
     let fail = |e| Error::from_io("read", e);
     file.seek(SeekFrom::Start(0)).map_err(fail)?;
     let mut bytes = Vec::with_capacity(4096);
-    file.take(PREFIX_LEN as u64).read_to_end(&mut bytes).map_err(fail)?;
+    file.take(PREFIX_LEN as u64)
+        .read_to_end(&mut bytes)
+        .map_err(fail)?;
     let rest = header_len(&bytes)? - bytes.len();
-    file.take(rest as u64).read_to_end(&mut bytes).map_err(fail)?;
+    file.take(rest as u64)
+        .read_to_end(&mut bytes)
+        .map_err(fail)?;
     if bytes.len() < header_len(&bytes)? {
         return Err(Error::Truncated);
     }
@@ -172,7 +194,9 @@ fn read_header(file: &mut File) -> Result<Vec<u8>> {
 
 /// Brings a file whose rewrap was interrupted to its new header, and removes a sidecar that has served.
 fn complete_interrupted(path: &Path, file: &mut File) -> Result<()> {
-    let Some(sidecar) = Sidecar::read(path)? else { return Ok(()) };
+    let Some(sidecar) = Sidecar::read(path)? else {
+        return Ok(());
+    };
     let current = read_header(file)?;
     if sidecar.interrupts(&current) {
         if current != sidecar.old && current != sidecar.new {
@@ -186,7 +210,10 @@ fn complete_interrupted(path: &Path, file: &mut File) -> Result<()> {
 
 fn write_sidecar(path: &Path, new: &[u8], old: &[u8]) -> Result<()> {
     let mut sidecar = AtomicFile::create(&sidecar_path(path), Overwrite::Replace)?;
-    sidecar.write_all(new).and_then(|()| sidecar.write_all(old)).map_err(|e| Error::from_io("write the sidecar", e))?;
+    sidecar
+        .write_all(new)
+        .and_then(|()| sidecar.write_all(old))
+        .map_err(|e| Error::from_io("write the sidecar", e))?;
     sidecar.commit(fs::metadata(path).ok().map(|m| m.permissions()))
 }
 
@@ -216,7 +243,9 @@ fn copy_with_header(path: &Path, file: &mut File, header: &[u8], old_len: usize)
     file.seek(SeekFrom::Start(old_len as u64)).map_err(fail)?;
     let copied = io::copy(file, &mut copy).map_err(fail)?;
     if copied != metadata.len() - old_len as u64 {
-        return Err(Error::InvalidState { problem: "the file changed while it was copied; nothing was kept" });
+        return Err(Error::InvalidState {
+            problem: "the file changed while it was copied; nothing was kept",
+        });
     }
     copy.commit(Some(metadata.permissions()))?;
     remove_sidecar(path)
