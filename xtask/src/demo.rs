@@ -19,6 +19,9 @@ pub(crate) fn run(work: &Work, args: &[String]) -> Result {
     say("Building the `cmkit` command (a few minutes the first time, seconds later)");
     work::run(&mut work.cargo(["build", "--release", "--locked", "--package=cmkit-cli"]))?;
     let program = work.target().join("release/cmkit");
+    if !program.is_file() {
+        return Err(format!("the build did not make {}", program.display()).into());
+    }
 
     let dir = tempfile::Builder::new().prefix("cmkit-demo-").tempdir()?;
     let here = dir.path();

@@ -23,7 +23,7 @@ pub(crate) fn run(work: &Work, args: &[String]) -> Result {
     work::run(&mut install)?;
 
     let mut pytest = work.tool("pytest")?;
-    pytest.args(["-q", "--import-mode=importlib"]);
+    pytest.args(["-q", "--import-mode=importlib", "-p", "no:cacheprovider"]);
     if args.is_empty() {
         pytest.args(&tests);
     } else {
