@@ -4,31 +4,36 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
-use self::dir::{Dir, Presence};
-use self::problem::into_provider_error;
-use self::scan::{Files, StoredKey, Versions};
+use self::dir::Dir;
 use self::states::States;
-use super::{KeyProvider, KeyState, UnwrapRequest, WrapAlgorithm, WrapRequest, WrappedKey};
 use crate::crypto;
-use crate::error::{Error, ErrorKind, ProviderError, ProviderErrorKind, Result};
-use crate::key_id::{KeyId, KeyRef};
-use crate::secret::SecretBytes;
+use crate::error::{Error, ProviderError, ProviderErrorKind, Result};
+use crate::key_id::KeyRef;
 
+#[cfg(unix)]
 mod dir;
+#[cfg(not(unix))]
+#[path = "local/dir_portable.rs"]
+mod dir;
+mod exchange;
 mod home;
+mod info;
 mod jwk;
 mod manage;
 mod material;
 mod problem;
 mod scan;
+mod serve;
 mod states;
 #[cfg(test)]
 mod tests;
 
 pub use home::default_dir;
+pub use info::{KeyInfo, KeyType, VersionState};
 
+/// The scheme of the key ids, and the name that goes into envelopes.
+const SCHEME: &str = "local";
 const KEYS_DIR: &str = "keys";
 const TEMP_PREFIX: &str = ".new-";
 /// Bytes in the largest file that is read as a key: ten times the largest that is written.
@@ -63,113 +68,6 @@ const MAX_FILE_LEN: usize = 64 * 1024;
 pub struct LocalKeyProvider {
     dir: PathBuf,
     states: States,
-}
-
-/// What kind of key a local KEK is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum KeyType {
-    /// 256 random bits, for AES key wrap (`A256KW`).
-    Oct256,
-    /// RSA with a modulus of 3072 bits, for `RSA-OAEP-256`.
-    Rsa3072,
-    /// RSA with a modulus of 4096 bits, for `RSA-OAEP-256`.
-    Rsa4096,
-}
-
-impl KeyType {
-    /// Every type.
-    pub const ALL: &'static [KeyType] = &[Self::Oct256, Self::Rsa3072, Self::Rsa4096];
-
-    /// The name on the command line: `oct`, `rsa-3072`, `rsa-4096`.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Oct256 => "oct",
-            Self::Rsa3072 => "rsa-3072",
-            Self::Rsa4096 => "rsa-4096",
-        }
-    }
-
-    /// How keys of this type wrap.
-    #[must_use]
-    pub fn algorithm(self) -> WrapAlgorithm {
-        match self {
-            Self::Oct256 => WrapAlgorithm::A256Kw,
-            Self::Rsa3072 | Self::Rsa4096 => WrapAlgorithm::RsaOaep256,
-        }
-    }
-}
-
-impl fmt::Display for KeyType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl FromStr for KeyType {
-    type Err = Error;
-    fn from_str(name: &str) -> Result<Self> {
-        Self::ALL
-            .iter()
-            .copied()
-            .find(|t| t.name() == name)
-            .ok_or_else(|| Error::invalid("a key type is oct, rsa-3072 or rsa-4096"))
-    }
-}
-
-/// One version of a local key; nothing in it is secret.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct KeyInfo {
-    /// Its full id.
-    pub id: KeyId,
-    /// Its type; `None` where the file that says it is damaged.
-    pub key_type: Option<KeyType>,
-    /// When it was made or first imported, in seconds since 1970; `None` like `key_type`.
-    pub created: Option<u64>,
-    /// Whether it can be used.
-    pub state: VersionState,
-    /// Whether only the public half is here, so that it wraps and can't unwrap.
-    pub public_only: bool,
-    /// Whether it is the one that wrapping without a version uses, or refuses for.
-    pub newest: bool,
-}
-
-/// What has become of a key version.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum VersionState {
-    /// In use.
-    Enabled,
-    /// Out of use until it is enabled.
-    Disabled,
-    /// Gone for ever.
-    Destroyed,
-    /// Out of use: destroying it was interrupted, and its key file is still there.
-    DestroyInterrupted,
-    /// There, but its file can't be read as a key: restore it from a backup.
-    Damaged,
-}
-
-impl VersionState {
-    /// One or two words for a table.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Enabled => "enabled",
-            Self::Disabled => "disabled",
-            Self::Destroyed => "destroyed",
-            Self::DestroyInterrupted => "half destroyed",
-            Self::Damaged => "damaged",
-        }
-    }
-}
-
-impl fmt::Display for VersionState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
 }
 
 impl LocalKeyProvider {
@@ -239,13 +137,18 @@ impl LocalKeyProvider {
         }
     }
 
+    fn check_scheme(&self, key: &KeyRef) -> Result<()> {
+        if key.scheme() == SCHEME {
+            return Ok(());
+        }
+        Err(Error::invalid(format!(
+            "key {key} is not a local one; those are written local:NAME"
+        )))
+    }
+
     /// The directory of a key's versions. `None`: there is no such key.
     fn key_dir(&self, key: &KeyRef) -> Result<Option<Dir>> {
-        if key.scheme() != SCHEME {
-            return Err(Error::invalid(format!(
-                "key {key} is not a local one; those are written local:NAME"
-            )));
-        }
+        self.check_scheme(key)?;
         // The grammar of names has neither dots nor slashes; to be told so again is cheap.
         let key = manage::local_key(key.name())?;
         match self.keys_dir()? {
@@ -254,182 +157,12 @@ impl LocalKeyProvider {
         }
     }
 
+    /// As [`key_dir`](Self::key_dir), with the error for a key that isn't there.
     fn existing_key_dir(&self, key: &KeyRef) -> Result<Dir> {
         match self.key_dir(key)? {
             Some(dir) => Ok(dir),
             None => Err(manage::no_key(key, &self.dir).into()),
         }
-    }
-
-    /// The key of an enabled version.
-    fn usable_key(&self, dir: &Dir, id: &KeyId) -> Result<StoredKey> {
-        let files = Files::of(id.version());
-        let refusal = if dir.presence(&files.destroyed)? != Presence::Absent {
-            match dir.presence(&files.key)? {
-                Presence::Absent => VersionState::Destroyed.refusal(id),
-                _ => VersionState::DestroyInterrupted.refusal(id),
-            }
-        } else if dir.presence(&files.disabled)? != Presence::Absent
-            && dir.presence(&files.key)? != Presence::Absent
-        {
-            VersionState::Disabled.refusal(id)
-        } else {
-            None
-        };
-        if let Some(refusal) = refusal {
-            return Err(refusal.into());
-        }
-        match scan::read_key(dir, id)? {
-            Some(key) => Ok(key),
-            None => Err(manage::no_version(id).into()),
-        }
-    }
-
-    fn wrap_inner(&self, request: &WrapRequest<'_>) -> Result<WrappedKey> {
-        let dir = self.existing_key_dir(request.key)?;
-        let id = match request.key.version() {
-            Some(version) => request.key.with_version(version)?,
-            None => self.newest(&dir, request.key)?,
-        };
-        let key = self.usable_key(&dir, &id)?;
-        self.make_durable(&dir, &id)?;
-        let wrapped = key.material.wrap(request.plaintext).map_err(|_| {
-            Error::from(
-                ProviderError::new(
-                    ProviderErrorKind::Other,
-                    format!("it can't wrap {} bytes", request.plaintext.len()),
-                )
-                .on_key(&id),
-            )
-        })?;
-        Ok(WrappedKey {
-            key: id,
-            algorithm: key.material.algorithm(),
-            wrapped,
-        })
-    }
-
-    fn newest(&self, dir: &Dir, key: &KeyRef) -> Result<KeyId> {
-        let versions = Versions::read(dir, key)?;
-        let Some(newest) = versions.newest()? else {
-            return Err(manage::no_key(key, &self.dir).into());
-        };
-        let problem = match newest.state {
-            VersionState::Enabled | VersionState::Damaged => return Ok(newest.id.clone()),
-            VersionState::Disabled => (
-                ProviderErrorKind::Disabled,
-                format!("is disabled; run `cmkit key enable {}`, or", newest.id),
-            ),
-            VersionState::Destroyed | VersionState::DestroyInterrupted => {
-                (ProviderErrorKind::Disabled, "was destroyed;".to_owned())
-            }
-        };
-        Err(ProviderError::new(
-            problem.0,
-            format!(
-                "its newest version {} {} run `cmkit key rotate {}` for a new one (an older one is only \
-                 used when it is asked for)",
-                newest.id.version(),
-                problem.1,
-                key.name()
-            ),
-        )
-        .on_key(key)
-        .into())
-    }
-
-    /// Waits until the key is on disk for good, before its first use by this provider: it may have become
-    /// visible just now, by the work of a process that has yet to wait for the disk, or died before.
-    fn make_durable(&self, dir: &Dir, id: &KeyId) -> Result<()> {
-        self.states.once_durable(id, || {
-            dir.sync_content(&Files::of(id.version()).key)?;
-            dir.sync()?;
-            dir.sync_ancestors()
-        })
-    }
-
-    fn unwrap_inner(&self, request: &UnwrapRequest<'_>) -> Result<SecretBytes> {
-        let id = request.key;
-        let dir = self.existing_key_dir(id)?;
-        let key = self.usable_key(&dir, id)?;
-        let unusable =
-            |problem: String| ProviderError::new(ProviderErrorKind::Unusable, problem).on_key(id);
-        if key.material.algorithm() != request.algorithm {
-            return Err(unusable(format!(
-                "it is for {}, and the DEK was wrapped by {}",
-                key.material.algorithm().name(),
-                request.algorithm.name()
-            ))
-            .into());
-        }
-        if key.material.is_public_only() {
-            return Err(unusable(
-                "only its public half is here, which can't unwrap; use the directory that has its private \
-                 half"
-                    .to_owned(),
-            )
-            .into());
-        }
-        match key.material.unwrap(request.wrapped) {
-            Ok(plaintext) => Ok(plaintext.into()),
-            Err(crypto::CryptoError) => Err(Error::AuthenticationFailed),
-        }
-    }
-
-    fn look(&self, id: &KeyId, known: Option<KeyState>) -> KeyState {
-        let gone = match known {
-            Some(KeyState::Active | KeyState::Revoked) => KeyState::Revoked,
-            _ => KeyState::Unknown,
-        };
-        let look = || {
-            let Some(dir) = self.key_dir(id)? else {
-                return Ok(gone);
-            };
-            let files = Files::of(id.version());
-            if dir.presence(&files.destroyed)? != Presence::Absent {
-                return Ok(KeyState::Revoked);
-            }
-            Ok(match dir.presence(&files.key)? {
-                Presence::Absent => gone,
-                Presence::Exposed => KeyState::Revoked,
-                Presence::Private if dir.presence(&files.disabled)? != Presence::Absent => {
-                    KeyState::Revoked
-                }
-                Presence::Private => KeyState::Active,
-            })
-        };
-        look().unwrap_or_else(|error: Error| match error.kind() {
-            ErrorKind::AccessDenied | ErrorKind::KeyUnusable => KeyState::Revoked,
-            ErrorKind::InvalidArgument => KeyState::Unknown,
-            _ => KeyState::Unavailable,
-        })
-    }
-}
-
-const SCHEME: &str = "local";
-
-impl KeyProvider for LocalKeyProvider {
-    fn name(&self) -> &str {
-        SCHEME
-    }
-
-    fn wrap(&self, request: &WrapRequest<'_>) -> Result<WrappedKey, ProviderError> {
-        self.wrap_inner(request)
-            .map_err(|error| into_provider_error(error, request.key.as_str()))
-    }
-
-    fn unwrap(&self, request: &UnwrapRequest<'_>) -> Result<SecretBytes, ProviderError> {
-        self.unwrap_inner(request)
-            .map_err(|error| into_provider_error(error, request.key.as_str()))
-    }
-
-    /// Answers from memory and looks at the disk at most once a second for each version: what another process
-    /// changed is seen within one second, what this provider changed at once.
-    ///
-    /// [`Revoked`](KeyState::Revoked) is a version that is disabled or destroyed, that was there before and has
-    /// gone, or whose directory or file stopped being private.
-    fn state(&self, key: &KeyId) -> KeyState {
-        self.states.state(key, |known| self.look(key, known))
     }
 }
 

@@ -26,7 +26,7 @@ pub(super) struct Lock {
 }
 
 /// What stands under a name.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Presence {
     Absent,
     /// A regular file that nobody else can read.

@@ -9,8 +9,8 @@ use crate::error::Result;
 use crate::key_id::KeyId;
 use crate::provider::KeyState;
 
-/// After this long the disk is looked at again.
-const FRESH: u64 = Duration::from_secs(1).as_nanos() as u64;
+/// After these nanoseconds the disk is looked at again.
+const FRESH: u64 = 1_000_000_000;
 /// Versions that are remembered. Past it, all are forgotten and looked up again.
 const MAX_ENTRIES: usize = 1024;
 /// Bits of an entry that hold its state; the others are nanoseconds.
@@ -105,6 +105,11 @@ impl States {
             durable.insert(key.clone());
         }
         Ok(())
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.entries.read().map_or(0, |entries| entries.len())
     }
 
     fn now(&self) -> u64 {

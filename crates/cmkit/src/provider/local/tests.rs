@@ -1,8 +1,18 @@
 //! Tests of the local key provider, by room.
 
 use super::*;
+use crate::error::ErrorKind;
+use crate::key_id::KeyId;
+use crate::provider::{
+    KeyProvider as _, KeyState, UnwrapRequest, WrapAlgorithm, WrapRequest, WrappedKey,
+};
+use crate::secret::SecretBytes;
 
 mod basics;
+mod files;
+#[cfg(unix)]
+mod modes;
+mod states;
 
 struct Fixture {
     _home: tempfile::TempDir,
@@ -17,6 +27,12 @@ impl Fixture {
             _home: home,
             provider,
         }
+    }
+
+    fn with_key(name: &str) -> (Self, KeyId) {
+        let f = Self::new();
+        let id = f.provider.create_key(name, KeyType::Oct256).unwrap();
+        (f, id)
     }
 
     /// The same directory, without what the first provider remembers.
@@ -52,10 +68,20 @@ fn name(name: &str) -> KeyRef {
     KeyRef::local(name).unwrap()
 }
 
+fn info(provider: &LocalKeyProvider, id: &KeyId) -> KeyInfo {
+    provider.show(id).unwrap().pop().unwrap()
+}
+
 /// That `wrapped` gives the capsule back.
 #[track_caller]
 fn assert_opens(provider: &LocalKeyProvider, wrapped: &WrappedKey) {
-    assert_eq!(unwrap(provider, wrapped).unwrap().expose(), CAPSULE);
+    assert_eq!(
+        unwrap(provider, wrapped)
+            .map_err(|e| e.to_string())
+            .unwrap()
+            .expose(),
+        CAPSULE
+    );
 }
 
 #[track_caller]
