@@ -1,0 +1,7 @@
+//! Data in memory: one call, one envelope.
+
+mod compact;
+mod open;
+mod seal;
+
+pub use self::open::decrypted_len;
