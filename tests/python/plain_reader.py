@@ -288,13 +288,12 @@ def parse_header(data: bytes) -> Header:
     """The header at the front of `data`; what follows it is not looked at."""
     if data[: len(MAGIC)] != MAGIC[: len(data)] or not data:
         raise malformed("not an envelope")
-    # What is there is judged before anything is called missing.
-    if len(data) > 8 and data[8] != 1:
-        raise malformed("unsupported version")
-    if len(data) > 9 and data[9] != 0:
-        raise malformed("unsupported flags")
     if len(data) < PREFIX_LEN:
         raise Refused("Truncated", "ends within the prefix")
+    if data[8] != 1:
+        raise malformed("unsupported version")
+    if data[9] != 0:
+        raise malformed("unsupported flags")
     suite, core_len, recipients_len = struct.unpack(">HHH", data[10:PREFIX_LEN])
     if suite != 1:
         raise malformed("unsupported suite")
@@ -403,9 +402,11 @@ def dek_from_recipients(header: Header, keks: Mapping[str, Jwk], allow: Iterable
         if recipient.key_id not in keks:
             continue
         try:
-            return open_capsule(header, unwrap(recipient, keks[recipient.key_id]))
+            capsule = unwrap(recipient, keks[recipient.key_id])
         except Refused as refused:
             mismatch = refused
+            continue
+        return open_capsule(header, capsule)
     raise mismatch or Refused("KeyNotFound", "none of the recipients' keys is here")
 
 
@@ -417,13 +418,13 @@ def open_header(
     allow: Iterable[str] | None = None,
 ) -> bytes:
     """The DEK of an envelope with a body, after steps 2 to 7."""
-    if header.core.workspace != workspace:
-        raise Refused("Policy", "another workspace")
-    if header.core.purpose == VOLUME:
-        raise Refused("Policy", "a volume has no body")
     compact = header.core.purpose == KEY_STORE
     if compact != (not header.recipients):
         raise malformed("recipients and purpose don't fit each other")
+    if header.core.workspace != workspace:
+        raise Refused("Policy", "another workspace")
+    if header.core.purpose == VOLUME:
+        raise malformed("a volume has no body")
     allow = [key_name(key_id) for key_id in keks] if allow is None else allow
     if not compact:
         dek = dek_from_recipients(header, keks, allow)
@@ -432,13 +433,16 @@ def open_header(
     name = header.core.dek_id.hex()
     if rows is None or name not in rows:
         raise Refused("KeyStore", "the row is not in the store")
-    row = parse_header(rows[name])
+    try:
+        row = parse_header(rows[name])
+    except Refused as refused:
+        raise Refused("KeyStore", f"the row is damaged: {refused}") from None
     if len(row) != len(rows[name]):
-        raise malformed("bytes after the row")
+        raise Refused("KeyStore", "bytes after the row")
     if row.prefix[:12] != header.prefix[:12] or row.core_bytes != header.core_bytes:
-        raise not_authentic("the row's CORE is another one")
+        raise Refused("KeyStore", "the row's CORE is another one")
     if not row.recipients:
-        raise malformed("a row without recipients")
+        raise Refused("KeyStore", "a row without recipients")
     dek = dek_from_recipients(row, keks, allow)
     check_mac(row, dek)
     check_mac(header, dek)
@@ -458,18 +462,16 @@ def body_keys(header: Header, dek: bytes, context: Mapping[str, str]) -> tuple[b
 
 
 def open_body(input_key: bytes, context: bytes, body: bytes) -> bytes:
-    if len(body) < SALT + COMMITMENT + TAG:
-        raise Refused("Truncated", "no whole chunk")
+    chunks = body[SALT + COMMITMENT :]
+    if len(chunks) % (CHUNK + TAG) < TAG:
+        raise Refused("Truncated", "no last chunk: it is full, or shorter than a tag")
     salt, commitment = body[:SALT], body[SALT : SALT + COMMITMENT]
     info = b"c2sp.org/chunked-encryption@v1+" + b"AEAD_AES_256_GCM\x00" + salt + context
     keys = expand(input_key, hashes.SHA512(), info, 76)
     if not hmac.compare_digest(keys[44:], commitment):
         raise not_authentic("commitment")
     aead, base_nonce = AESGCM(keys[:32]), int.from_bytes(keys[32:44], "big")
-    chunks = body[SALT + COMMITMENT :]
     last = len(chunks) // (CHUNK + TAG)
-    if len(chunks) % (CHUNK + TAG) < TAG:
-        raise Refused("Truncated", "the last chunk is full, or shorter than a tag")
     plaintext = []
     for index in range(last + 1):
         piece = chunks[index * (CHUNK + TAG) : (index + 1) * (CHUNK + TAG)]
