@@ -105,7 +105,6 @@ impl Keyring {
     }
 
     /// Sets up a keyring.
-    #[must_use]
     pub fn builder() -> KeyringBuilder {
         KeyringBuilder::default()
     }

@@ -69,7 +69,7 @@ pub use inspect::{Inspection, RecipientInfo, inspect};
 pub use key_id::{KeyId, KeyRef};
 pub use key_store::{DirectoryKeyStore, KeyStore, StoredKey};
 pub use keyring::{AllowEntry, DekPolicy, Keyring, KeyringBuilder};
-pub use provider::local::{KeyInfo, KeyType, LocalKeyProvider, default_dir};
+pub use provider::local::{KeyInfo, KeyType, LocalKeyProvider, VersionState, default_dir};
 pub use provider::{
     DefaultKeyProvider, KeyProvider, KeyState, UnwrapRequest, WrapAlgorithm, WrapRequest, WrappedKey,
 };

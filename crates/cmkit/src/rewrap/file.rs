@@ -72,10 +72,8 @@ impl Keyring {
                 Err(e) => e,
             };
             let real = fs::canonicalize(path).map_err(|e| Error::io_at("open", path, e))?;
-            if let Some(sidecar) = Sidecar::read(&real)? {
-                if sidecar.interrupts(&header) {
-                    return self.opening_key(&sidecar.new);
-                }
+            if let Some(sidecar) = Sidecar::read(&real)?.filter(|s| s.interrupts(&header)) {
+                return self.opening_key(&sidecar.new);
             }
             // A rewrap that was under way may be complete by now; if the header stays as it was, it is bad.
             looked += 1;

@@ -1,0 +1,94 @@
+//! Measures cmkit side by side with what it is made of and with its peers, and prints a table and JSON.
+//!
+//! `cargo run --release -p cmkit-bench --bin compare [-- --only SUBJECT] [--quick] [--json FILE]`; subjects: body, document, c, seek, command,
+//! disk; `--quick` leaves out the last two. Needs `taskset`, a C compiler for the C call, the `cmkit` command in the same target directory (built here when
+//! missing), and `age` for its row.
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use cmkit_bench::cases::{Row, body, c_call, command, document, seek};
+use cmkit_bench::machine;
+use serde_json::json;
+
+fn main() -> ExitCode {
+    let args: Vec<String> = env::args().skip(1).collect();
+    if args.iter().any(|a| a == "--body-times") {
+        body::print_times();
+        return ExitCode::SUCCESS;
+    }
+    let value = |flag: &str| args.iter().position(|a| a == flag).and_then(|i| args.get(i + 1));
+    let only = value("--only").map(String::as_str);
+    let quick = args.iter().any(|a| a == "--quick");
+    let slow = ["command", "disk"];
+    let wanted = |subject: &str| only.map_or(!(quick && slow.contains(&subject)), |o| o == subject);
+
+    let target = env::current_exe().expect("own path").parent().expect("a folder").to_owned();
+    let memory = temporary("/dev/shm");
+    let disk = temporary("/var/tmp");
+    let mut rows: Vec<Row> = Vec::new();
+    if wanted("body") {
+        rows.extend(body::rows());
+    }
+    if wanted("document") {
+        rows.extend(document::rows());
+    }
+    if wanted("c") {
+        rows.extend(c_call::rows(&build_c_program(memory.path())));
+    }
+    if wanted("seek") {
+        rows.extend(seek::rows(memory.path()));
+    }
+    if wanted("command") || wanted("disk") {
+        cargo(&["build", "--release", "-p", "cmkit-cli"]);
+    }
+    if wanted("command") {
+        rows.extend(command::rows(memory.path(), false, &target.join("cmkit")));
+    }
+    if wanted("disk") {
+        rows.extend(command::rows(disk.path(), true, &target.join("cmkit")));
+    }
+
+    let machine = machine::describe();
+    println!("{machine}\n");
+    println!("| what | cmkit | peer | figure | target | |\n|---|---|---|---|---|---|");
+    for r in &rows {
+        let verdict = if r.reached() { "reached" } else { "MISSED" };
+        println!("| {} | {} | {} | {:.2} | {} | {verdict} |", r.what, r.ours, r.peer, r.figure, r.target_text());
+    }
+    let report = json!({ "machine": machine, "rows": rows.iter().map(Row::to_json).collect::<Vec<_>>() });
+    match value("--json") {
+        Some(path) => std::fs::write(path, format!("{report:#}\n")).expect("the JSON file"),
+        None => println!("\n{report:#}"),
+    }
+    ExitCode::SUCCESS
+}
+
+fn temporary(parent: &str) -> tempfile::TempDir {
+    tempfile::tempdir_in(parent).or_else(|_| tempfile::tempdir()).expect("a temporary directory")
+}
+
+fn cargo(args: &[&str]) {
+    let cargo = env::var_os("CARGO").unwrap_or("cargo".into());
+    assert!(Command::new(cargo).args(args).status().is_ok_and(|s| s.success()), "cargo {args:?}");
+}
+
+/// `benches/c/call.c`, compiled against the library of the same profile.
+fn build_c_program(dir: &Path) -> PathBuf {
+    cargo(&["build", "--release", "-p", "cmkit-c"]);
+    let target = env::current_exe().expect("own path").parent().expect("a folder").to_owned();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let program = dir.join("call");
+    let status = Command::new("cc")
+        .args(["-O2", "-o"])
+        .arg(&program)
+        .arg(root.join("c/call.c"))
+        .arg("-I")
+        .arg(root.join("../include"))
+        .arg(target.join("libcmkit_c.so"))
+        .arg(format!("-Wl,-rpath,{}", target.display()))
+        .status();
+    assert!(status.is_ok_and(|s| s.success()), "cc");
+    program
+}
