@@ -9,9 +9,13 @@ use crate::provider::{
 use crate::secret::SecretBytes;
 
 mod basics;
+mod exchange;
 mod files;
 #[cfg(unix)]
 mod modes;
+mod portable;
+#[cfg(unix)]
+mod processes;
 mod states;
 
 struct Fixture {
