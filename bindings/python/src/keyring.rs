@@ -1,0 +1,380 @@
+//! `cmkit.Keyring`: the entry point.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use cmkit::{AllowEntry, KeyProvider, KeyRef, Rewrap};
+use pyo3::exceptions::PyTypeError;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyList, PyString, PyTuple};
+
+use crate::arguments::{key_ref, texts};
+use crate::document::{Documents, Form};
+use crate::error::{blocking, guard, to_python};
+use crate::key_store::key_store;
+use crate::local::{DEFAULT_KEY, LocalKeyProvider, WithDefaultKey};
+use crate::policy::{AllowHost, DekPolicy};
+use crate::provider::{PythonProvider, bytes_of};
+use crate::{file, streams};
+
+/// The keys that data is encrypted under and may be decrypted with, for one workspace.
+#[pyclass(frozen, weakref, module = "cmkit", name = "Keyring")]
+pub(crate) struct Keyring {
+    documents: Documents,
+}
+
+#[pymethods]
+impl Keyring {
+    #[new]
+    #[pyo3(signature = (providers, *, keys=None, workspace=None, allow=None, policy=None, key_store=None))]
+    fn new(
+        providers: &Bound<'_, PyAny>,
+        keys: Option<&Bound<'_, PyAny>>,
+        workspace: Option<&str>,
+        allow: Option<&Bound<'_, PyAny>>,
+        policy: Option<&DekPolicy>,
+        key_store: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Self> {
+        guard(|| {
+            let py = providers.py();
+            let list =
+                if providers.is_instance_of::<PyList>() || providers.is_instance_of::<PyTuple>() {
+                    providers.try_iter()?.collect::<PyResult<Vec<_>>>()?
+                } else {
+                    vec![providers.clone()]
+                };
+            let mut builder = cmkit::Keyring::builder();
+            let mut default_key = None;
+            for provider in &list {
+                let provider: Arc<dyn KeyProvider> = match provider.cast::<LocalKeyProvider>() {
+                    Ok(local) if keys.is_none() => {
+                        default_key = Some(DEFAULT_KEY);
+                        Arc::new(WithDefaultKey(Arc::clone(&local.get().inner)))
+                    }
+                    Ok(local) => Arc::clone(&local.get().inner) as Arc<dyn KeyProvider>,
+                    Err(_) => Arc::new(PythonProvider::new(provider)?),
+                };
+                builder = builder.provider(provider);
+            }
+            let keys: Vec<KeyRef> = match keys {
+                Some(keys) => texts(keys)?
+                    .iter()
+                    .map(|key| key_ref(py, key))
+                    .collect::<PyResult<_>>()?,
+                None => default_key
+                    .into_iter()
+                    .map(|key| key_ref(py, key))
+                    .collect::<PyResult<_>>()?,
+            };
+            for key in keys {
+                builder = builder.wrap_with(key);
+            }
+            Self::build(py, builder, workspace, allow, policy, key_store)
+        })
+    }
+
+    /// A keyring of the user's own key directory, wrapping with its key `local:default`, which the first encryption makes.
+    #[staticmethod]
+    #[pyo3(signature = (*, workspace=None, allow=None, policy=None, key_store=None))]
+    fn local(
+        py: Python<'_>,
+        workspace: Option<&str>,
+        allow: Option<&Bound<'_, PyAny>>,
+        policy: Option<&DekPolicy>,
+        key_store: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Self> {
+        guard(|| {
+            let dir = cmkit::default_dir()
+                .and_then(cmkit::LocalKeyProvider::at)
+                .map_err(|e| to_python(py, e))?;
+            let builder = cmkit::Keyring::builder()
+                .provider(Arc::new(WithDefaultKey(Arc::new(dir))))
+                .wrap_with(key_ref(py, DEFAULT_KEY)?);
+            Self::build(py, builder, workspace, allow, policy, key_store)
+        })
+    }
+
+    /// The workspace that its envelopes belong to.
+    #[getter]
+    fn workspace(&self) -> Option<&str> {
+        self.documents.core().workspace()
+    }
+
+    /// The ids of the keys that it wraps with, each a recipient of its envelopes.
+    #[getter]
+    fn keys<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        guard(|| {
+            PyTuple::new(
+                py,
+                self.documents
+                    .core()
+                    .wrapping_keys()
+                    .iter()
+                    .map(KeyRef::as_str),
+            )
+        })
+    }
+
+    /// Encrypts data in memory.
+    #[pyo3(signature = (data, context=None))]
+    fn encrypt<'py>(
+        &self,
+        data: &Bound<'py, PyAny>,
+        context: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        guard(|| self.documents.encrypt(data, context, Form::Full))
+    }
+
+    /// Encrypts data into a writable buffer and gives the envelope's length.
+    #[pyo3(signature = (data, out, context=None))]
+    fn encrypt_into(
+        &self,
+        data: &Bound<'_, PyAny>,
+        out: &Bound<'_, PyAny>,
+        context: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<usize> {
+        guard(|| self.documents.encrypt_into(data, out, context, Form::Full))
+    }
+
+    /// Encrypts data in the compact form, whose wrapped DEK is kept in the key store.
+    #[pyo3(signature = (data, context=None))]
+    fn encrypt_compact<'py>(
+        &self,
+        data: &Bound<'py, PyAny>,
+        context: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        guard(|| self.documents.encrypt(data, context, Form::Compact))
+    }
+
+    /// The compact form into a writable buffer.
+    #[pyo3(signature = (data, out, context=None))]
+    fn encrypt_compact_into(
+        &self,
+        data: &Bound<'_, PyAny>,
+        out: &Bound<'_, PyAny>,
+        context: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<usize> {
+        guard(|| {
+            self.documents
+                .encrypt_into(data, out, context, Form::Compact)
+        })
+    }
+
+    /// Decrypts an envelope of any form.
+    #[pyo3(signature = (data, context=None))]
+    fn decrypt<'py>(
+        &self,
+        data: &Bound<'py, PyAny>,
+        context: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        guard(|| self.documents.decrypt(data, context))
+    }
+
+    /// Decrypts an envelope into a writable buffer and gives the plaintext's length.
+    #[pyo3(signature = (data, out, context=None))]
+    fn decrypt_into(
+        &self,
+        data: &Bound<'_, PyAny>,
+        out: &Bound<'_, PyAny>,
+        context: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<usize> {
+        guard(|| self.documents.decrypt_into(data, out, context))
+    }
+
+    /// Bytes in the envelope of so many bytes of plaintext, exactly.
+    fn encrypted_len(&self, py: Python<'_>, length: u64) -> PyResult<u64> {
+        guard(|| self.documents.encrypted_len(py, length, Form::Full))
+    }
+
+    /// Bytes in the compact envelope of so many bytes of plaintext, exactly.
+    fn compact_len(&self, py: Python<'_>, length: u64) -> PyResult<u64> {
+        guard(|| self.documents.encrypted_len(py, length, Form::Compact))
+    }
+
+    /// A stream that encrypts what is written to it into a file object.
+    #[pyo3(signature = (fileobj, context=None))]
+    fn encryptor<'py>(
+        slf: &Bound<'py, Self>,
+        fileobj: &Bound<'py, PyAny>,
+        context: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        guard(|| streams::of_python(slf, "Encryptor", fileobj, context))
+    }
+
+    /// A stream that decrypts what it reads from a file object.
+    #[pyo3(signature = (fileobj, context=None))]
+    fn decryptor<'py>(
+        slf: &Bound<'py, Self>,
+        fileobj: &Bound<'py, PyAny>,
+        context: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        guard(|| streams::of_python(slf, "Decryptor", fileobj, context))
+    }
+
+    /// Encrypts a file into another one and gives the plaintext's length.
+    #[pyo3(signature = (source, destination, context=None, *, overwrite=false, progress=None))]
+    fn encrypt_file(
+        &self,
+        py: Python<'_>,
+        source: PathBuf,
+        destination: PathBuf,
+        context: Option<&Bound<'_, PyAny>>,
+        overwrite: bool,
+        progress: Option<Py<PyAny>>,
+    ) -> PyResult<u64> {
+        guard(|| {
+            let job = file::Job {
+                source,
+                destination,
+                overwrite,
+                progress,
+            };
+            job.run(py, context, |job, context, options| {
+                self.documents
+                    .core()
+                    .encrypt_file(&job.source, &job.destination, context, options)
+            })
+        })
+    }
+
+    /// Decrypts a file into another one and gives the plaintext's length.
+    #[pyo3(signature = (source, destination, context=None, *, overwrite=false, progress=None))]
+    fn decrypt_file(
+        &self,
+        py: Python<'_>,
+        source: PathBuf,
+        destination: PathBuf,
+        context: Option<&Bound<'_, PyAny>>,
+        overwrite: bool,
+        progress: Option<Py<PyAny>>,
+    ) -> PyResult<u64> {
+        guard(|| {
+            let job = file::Job {
+                source,
+                destination,
+                overwrite,
+                progress,
+            };
+            job.run(py, context, |job, context, options| {
+                self.documents
+                    .core()
+                    .decrypt_file(&job.source, &job.destination, context, options)
+            })
+        })
+    }
+
+    /// An envelope, or the header of one, with its DEK wrapped by another key.
+    #[pyo3(signature = (data, to, *, only=false))]
+    fn rewrap<'py>(
+        &self,
+        data: &Bound<'py, PyAny>,
+        to: &str,
+        only: bool,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        guard(|| {
+            let py = data.py();
+            let rewrap = rewrap_to(py, to, only)?;
+            let envelope = bytes_of(py, data, "data")?;
+            let rewrapped = blocking(py, || self.documents.core().rewrap(&envelope, &rewrap))?;
+            Ok(PyBytes::new(py, &rewrapped))
+        })
+    }
+
+    /// Rewraps a file: "in place", or "copied" where the new header didn't fit.
+    #[pyo3(signature = (path, to, *, only=false))]
+    fn rewrap_file(
+        &self,
+        py: Python<'_>,
+        path: PathBuf,
+        to: &str,
+        only: bool,
+    ) -> PyResult<&'static str> {
+        guard(|| {
+            let rewrap = rewrap_to(py, to, only)?;
+            let outcome = blocking(py, || self.documents.core().rewrap_file(&path, &rewrap))?;
+            Ok(if outcome == cmkit::RewrapOutcome::Copied {
+                "copied"
+            } else {
+                "in place"
+            })
+        })
+    }
+
+    /// Rewraps every row of the key store and gives their number.
+    #[pyo3(signature = (to, *, only=false))]
+    fn rewrap_key_store(&self, py: Python<'_>, to: &str, only: bool) -> PyResult<usize> {
+        guard(|| {
+            let rewrap = rewrap_to(py, to, only)?;
+            blocking(py, || self.documents.core().rewrap_key_store(&rewrap))
+        })
+    }
+
+    fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
+        guard(|| {
+            let keys = self.keys(py)?.repr()?;
+            let workspace = match self.workspace() {
+                Some(workspace) => PyString::new(py, workspace).repr()?.to_string(),
+                None => "None".to_owned(),
+            };
+            Ok(format!("<cmkit.Keyring keys={keys} workspace={workspace}>"))
+        })
+    }
+}
+
+impl Keyring {
+    fn build(
+        py: Python<'_>,
+        mut builder: cmkit::KeyringBuilder,
+        workspace: Option<&str>,
+        allow: Option<&Bound<'_, PyAny>>,
+        policy: Option<&DekPolicy>,
+        store: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Self> {
+        if let Some(workspace) = workspace {
+            builder = builder.workspace(workspace);
+        }
+        for entry in allow_entries(allow)? {
+            builder = builder.allow(entry);
+        }
+        if let Some(policy) = policy {
+            builder = builder.policy(policy.to_core()?);
+        }
+        if let Some(store) = store {
+            builder = builder.key_store(key_store(store)?);
+        }
+        let core = blocking(py, || builder.build())?;
+        Ok(Self {
+            documents: Documents::new(core),
+        })
+    }
+
+    pub(crate) fn core(&self) -> &cmkit::Keyring {
+        self.documents.core()
+    }
+}
+
+fn allow_entries(allow: Option<&Bound<'_, PyAny>>) -> PyResult<Vec<AllowEntry>> {
+    let Some(allow) = allow else {
+        return Ok(Vec::new());
+    };
+    let items = if allow.is_instance_of::<PyString>() || allow.is_instance_of::<AllowHost>() {
+        vec![allow.clone()]
+    } else {
+        allow.try_iter()?.collect::<PyResult<Vec<_>>>()?
+    };
+    let entries = items.iter().map(|item| {
+        if let Ok(host) = item.cast::<AllowHost>() {
+            return Ok(host.get().entry());
+        }
+        let text = item
+            .extract::<&str>()
+            .map_err(|_| PyTypeError::new_err("allow must hold key ids (str) or AllowHost"))?;
+        key_ref(item.py(), text).map(AllowEntry::Key)
+    });
+    entries.collect()
+}
+
+fn rewrap_to(py: Python<'_>, to: &str, only: bool) -> PyResult<Rewrap> {
+    let rewrap = Rewrap::to(key_ref(py, to)?);
+    Ok(if only { rewrap.only() } else { rewrap })
+}

@@ -1,0 +1,51 @@
+//! The private module `cmkit._cmkit`: what the Python package `cmkit` calls.
+//!
+//! Every function that Python can call has one body, inside [`error::guard`]: a panic becomes an `InternalError`, never a
+//! `PanicException`. No lock of ours is held while waiting for the interpreter.
+
+mod arguments;
+mod buffer;
+mod document;
+mod error;
+mod file;
+mod inspect;
+mod key_store;
+mod keyring;
+mod large;
+mod local;
+mod policy;
+mod provider;
+mod pyfile;
+mod raised;
+mod reader;
+mod streams;
+
+use pyo3::prelude::*;
+
+#[pymodule(name = "_cmkit")]
+mod module {
+    #[pymodule_export]
+    use crate::inspect::{decrypted_len, default_dir, header_len, inspect, is_envelope};
+    #[pymodule_export]
+    use crate::key_store::DirectoryKeyStore;
+    #[pymodule_export]
+    use crate::keyring::Keyring;
+    #[pymodule_export]
+    use crate::local::LocalKeyProvider;
+    #[pymodule_export]
+    use crate::policy::{AllowHost, DekPolicy};
+    #[pymodule_export]
+    use crate::reader::{RawReader, open_raw_reader};
+    #[pymodule_export]
+    use crate::streams::{
+        RawDecryptor, RawEncryptor, open_raw_decryptor, open_raw_encryptor, open_raw_writer,
+    };
+
+    use super::*;
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+        module.add("ERROR_CLASSES", crate::error::classes(module.py())?)
+    }
+}
