@@ -11,6 +11,8 @@ use crate::secret::SecretBytes;
 mod basics;
 mod exchange;
 mod files;
+#[cfg(target_os = "linux")]
+mod memory;
 #[cfg(unix)]
 mod modes;
 mod portable;
