@@ -194,6 +194,15 @@ impl Material {
         if !self.is_public_only() && self.unwrap(&wrapped)?[..] != sample[..] {
             return Err(CryptoError);
         }
+        if let Self::RsaPrivate { pkcs8, .. } = self {
+            // One backend computes the numbers for the Chinese remainder theorem anew and so doesn't miss the
+            // file's; the other uses them. A file must be good for both.
+            let computed = crypto::RsaPrivateKey::from_pkcs8_der(pkcs8)?.to_pkcs8_der()?;
+            let computed = Self::from_pkcs8_der(&computed).map_err(|_| CryptoError)?;
+            if !self.is_same(&computed) {
+                return Err(CryptoError);
+            }
+        }
         Ok(())
     }
 
