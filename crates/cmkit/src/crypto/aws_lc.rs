@@ -288,6 +288,7 @@ impl RsaPrivateKey {
         Ok(Zeroizing::new(der.as_ref().to_vec()))
     }
 
+    #[cfg(test)]
     pub(crate) fn modulus_bits(&self) -> usize {
         self.key.key_size_bits()
     }
@@ -321,6 +322,7 @@ impl RsaPublicKey {
         ))
     }
 
+    #[cfg(test)]
     pub(crate) fn modulus_bits(&self) -> usize {
         self.0.key_size_bits()
     }

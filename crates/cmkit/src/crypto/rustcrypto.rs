@@ -255,6 +255,7 @@ impl RsaPrivateKey {
         Ok(der.to_bytes())
     }
 
+    #[cfg(test)]
     pub(crate) fn modulus_bits(&self) -> usize {
         modulus_bits(&self.0)
     }
@@ -291,6 +292,7 @@ impl RsaPublicKey {
         Ok(Self(key))
     }
 
+    #[cfg(test)]
     pub(crate) fn modulus_bits(&self) -> usize {
         modulus_bits(&self.0)
     }

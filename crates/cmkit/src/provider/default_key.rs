@@ -55,17 +55,12 @@ impl DefaultKeyProvider {
 
     fn create(&self) -> Result<(), ProviderError> {
         let provider = LocalKeyProvider::open_or_create(&self.dir).map_err(as_provider_error)?;
-        match provider.create_key(DEFAULT_NAME, KeyType::Oct256) {
-            Ok(id) => {
-                if let Some(notice) = &self.notice {
-                    notice(&id, &self.dir);
-                }
-                Ok(())
-            }
-            // Another process was faster; its key serves.
-            Err(Error::AlreadyExists { .. }) => Ok(()),
-            Err(e) => Err(as_provider_error(e)),
+        let created = provider.create_key_if_absent(DEFAULT_NAME, KeyType::Oct256);
+        // `None`: another process was faster, and its key serves.
+        if let (Some(id), Some(notice)) = (created.map_err(as_provider_error)?, &self.notice) {
+            notice(&id, &self.dir);
         }
+        Ok(())
     }
 
     fn missing(&self, key: &KeyRef) -> ProviderError {
