@@ -1,0 +1,280 @@
+//! What a failed command says, and with which exit code it ends.
+
+use std::collections::BTreeSet;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use cmkit::{Error, ErrorKind, KeyRef};
+
+use crate::text::{printable, shell};
+
+/// What a command returns.
+pub(crate) type Result<T = ()> = std::result::Result<T, Failure>;
+
+/// The sentence for the user and the exit code for the script.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    code: u8,
+    message: Option<String>,
+}
+
+/// What was being done, where advice depends on it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Doing {
+    Encrypt,
+    Decrypt,
+    Rewrap,
+    Else,
+}
+
+/// Exit code of a kind of error: the table of `docs/errors.md`.
+fn exit_code(kind: ErrorKind) -> u8 {
+    match kind {
+        ErrorKind::InvalidArgument => 2,
+        ErrorKind::Authentication | ErrorKind::Format | ErrorKind::Truncated => 3,
+        ErrorKind::Policy
+        | ErrorKind::KeyNotAllowed
+        | ErrorKind::KeyNotFound
+        | ErrorKind::KeyDisabled
+        | ErrorKind::AccessDenied
+        | ErrorKind::KeyUnusable => 4,
+        ErrorKind::Throttled
+        | ErrorKind::Unavailable
+        | ErrorKind::Identity
+        | ErrorKind::Provider => 5,
+        ErrorKind::Cancelled => 130,
+        _ => 1,
+    }
+}
+
+impl Failure {
+    /// Wrong usage.
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
+        Self {
+            code: 2,
+            message: Some(message.into()),
+        }
+    }
+
+    /// Something of the system that has no row of its own.
+    pub(crate) fn other(message: impl Into<String>) -> Self {
+        Self {
+            code: 1,
+            message: Some(message.into()),
+        }
+    }
+
+    /// A signal asked to stop, and nothing is left behind.
+    pub(crate) fn signal(number: usize) -> Self {
+        let code = u8::try_from(number)
+            .ok()
+            .and_then(|n| n.checked_add(128))
+            .unwrap_or(130);
+        Self {
+            code,
+            message: Some("stopped; nothing was kept".to_owned()),
+        }
+    }
+
+    /// Whoever read the output went away: nobody is left to tell.
+    pub(crate) fn unread() -> Self {
+        Self {
+            code: 1,
+            message: None,
+        }
+    }
+
+    /// This exit code, for what was said already.
+    pub(crate) fn silent(code: u8) -> Self {
+        Self {
+            code,
+            message: None,
+        }
+    }
+
+    /// A core error, in the words of the command line.
+    pub(crate) fn of(error: &Error, doing: Doing) -> Self {
+        if error
+            .io()
+            .is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe)
+        {
+            return Self::unread();
+        }
+        Self {
+            code: exit_code(error.kind()),
+            message: Some(sentence(error, doing)),
+        }
+    }
+
+    /// Writing a command's own output failed.
+    pub(crate) fn print(error: &io::Error) -> Self {
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            return Self::unread();
+        }
+        Self::other(format!("cannot write to standard output: {error}"))
+    }
+
+    /// The same, with more to say.
+    pub(crate) fn and(mut self, more: &str) -> Self {
+        if let Some(message) = &mut self.message {
+            message.push_str("; ");
+            message.push_str(more);
+        }
+        self
+    }
+
+    /// The exit code.
+    pub(crate) fn code(&self) -> u8 {
+        self.code
+    }
+
+    /// Says it on standard error.
+    pub(crate) fn say(&self) {
+        if let Some(message) = &self.message {
+            say(message);
+        }
+    }
+
+    /// Says it; what `main` returns.
+    pub(crate) fn report(&self) -> ExitCode {
+        self.say();
+        ExitCode::from(self.code)
+    }
+}
+
+/// A line on standard error. If nobody can read it, that is no reason to fail.
+pub(crate) fn say(message: &str) {
+    let _ = writeln!(io::stderr(), "cmkit: {}", printable(message));
+}
+
+/// The core's sentence, or a better one where the command line has a flag to offer.
+fn sentence(error: &Error, doing: Doing) -> String {
+    let with_file = |text: String| match error {
+        Error::File { path, .. } => format!("{}: {text}", path.display()),
+        _ => text,
+    };
+    match error.root() {
+        Error::KeyNotAllowed { keys } => with_file(not_allowed(keys)),
+        Error::WorkspaceMismatch { envelope, keyring } => {
+            with_file(other_workspace(envelope.as_deref(), keyring.as_deref()))
+        }
+        Error::AlreadyExists { .. } if doing != Doing::Else => {
+            format!("{error}; add `--force` to replace it, or name another file with `-o`")
+        }
+        Error::AuthenticationFailed if doing == Doing::Decrypt => {
+            format!("{error}; was it encrypted with `--context`? Then give the same again")
+        }
+        Error::Provider(e) if error.kind() == ErrorKind::KeyNotFound && doing != Doing::Encrypt => {
+            let key = e.key.as_deref().unwrap_or("the key");
+            with_file(format!(
+                "key {key} is not in this key directory; name the right directory with `--home`, or \
+                 restore the key from a backup with `cmkit key import`"
+            ))
+        }
+        _ => error.to_string(),
+    }
+}
+
+/// The keys are what an envelope says that nobody vouched for: the user is to decide.
+fn not_allowed(keys: &[String]) -> String {
+    let local: BTreeSet<String> = keys
+        .iter()
+        .filter_map(|key| KeyRef::parse(key).ok())
+        .filter(|key| key.scheme() == "local")
+        .map(|key| format!("`--key {}`", key.without_version()))
+        .collect();
+    let named = keys.join(", ");
+    if local.is_empty() {
+        return format!(
+            "it can be opened with {named} only, which this version can't reach: it holds local keys"
+        );
+    }
+    let flags: Vec<_> = local.into_iter().collect();
+    format!(
+        "it can be opened with {named}, which is not allowed so far; if you trust that, add {}",
+        flags.join(" or ")
+    )
+}
+
+fn other_workspace(envelope: Option<&str>, given: Option<&str>) -> String {
+    match (envelope, given) {
+        (Some(theirs), given) => {
+            let given = given.map_or("none".to_owned(), |w| format!("{w:?}"));
+            format!(
+                "it belongs to workspace {theirs:?}, and the one given is {given}; if that is where it \
+                 should come from, use `--workspace {}`",
+                shell(theirs)
+            )
+        }
+        (None, _) => {
+            "it belongs to no workspace; if that is right, leave out `--workspace`".to_owned()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The rows of `docs/errors.md`: kind and exit code.
+    fn table() -> Vec<(String, u8)> {
+        include_str!("../../../docs/errors.md")
+            .lines()
+            .filter_map(|line| {
+                let cells: Vec<_> = line.split('|').map(str::trim).collect();
+                let kind = cells.get(1)?.strip_prefix('`')?.strip_suffix('`')?;
+                Some((kind.to_owned(), cells.get(4)?.parse().ok()?))
+            })
+            .collect()
+    }
+
+    #[test]
+    fn exit_codes_are_those_of_the_table() {
+        let ours: Vec<_> = ErrorKind::ALL
+            .iter()
+            .map(|kind| (format!("{kind:?}"), exit_code(*kind)))
+            .collect();
+        assert_eq!(ours, table());
+    }
+
+    #[test]
+    fn advice_names_the_flag() {
+        let version = "0123456789abcdef0123456789abcdef";
+        let error = Error::KeyNotAllowed {
+            keys: vec![
+                format!("local:team/{version}"),
+                format!("https://v.example/keys/k/{version}"),
+            ],
+        };
+        let failure = Failure::of(&error.in_file("a.cmk"), Doing::Decrypt);
+        assert_eq!(failure.code, 4);
+        let message = failure.message.unwrap();
+        assert!(
+            message.starts_with("a.cmk: ") && message.ends_with("add `--key local:team`"),
+            "{message}"
+        );
+
+        let error = Error::WorkspaceMismatch {
+            envelope: Some("it's".into()),
+            keyring: None,
+        };
+        let message = Failure::of(&error, Doing::Decrypt).message.unwrap();
+        assert!(message.ends_with(r"`--workspace 'it'\''s'`"), "{message}");
+
+        let error = Error::AlreadyExists {
+            what: "a.cmk".into(),
+        };
+        assert!(
+            Failure::of(&error, Doing::Encrypt)
+                .message
+                .unwrap()
+                .contains("--force")
+        );
+        assert!(
+            !Failure::of(&error, Doing::Else)
+                .message
+                .unwrap()
+                .contains("--force")
+        );
+    }
+}
