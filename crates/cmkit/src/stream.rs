@@ -3,9 +3,11 @@
 mod chunk_cache;
 mod decryptor;
 mod encryptor;
+mod opening_reader;
 mod options;
 mod read_at;
 mod reader;
+mod sealing_writer;
 
 use std::io::{self, Read};
 

@@ -2,13 +2,10 @@
 
 use std::io::{self, Read};
 
-use zeroize::Zeroizing;
-
-use super::options::Batch;
+use super::opening_reader::OpeningReader;
 use super::{StreamOptions, read_full, read_header};
-use crate::chunked::{CHUNK_LEN, Message, PREAMBLE_LEN, SLOT_LEN, text_len};
+use crate::chunked::{Message, PREAMBLE_LEN};
 use crate::context::EncryptionContext;
-use crate::crypto::TAG_LEN;
 use crate::error::{Error, Result};
 use crate::keyring::{Keyring, OpeningKey};
 
@@ -40,20 +37,8 @@ use crate::keyring::{Keyring, OpeningKey};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Decryptor<R: Read> {
-    reader: R,
+    body: OpeningReader<R>,
     key: OpeningKey,
-    message: Message,
-    batch: Batch,
-    /// A batch of chunks: opened ones up to `opened`, then sealed ones up to `have`.
-    slots: Zeroizing<Vec<u8>>,
-    opened: usize,
-    have: usize,
-    /// Plaintext bytes of the batch that were given out.
-    taken: usize,
-    /// Number of the first chunk in the batch.
-    number: u64,
-    /// Whether the batch ends with the last chunk.
-    is_last: bool,
     failed: Option<Error>,
 }
 
@@ -90,17 +75,10 @@ impl Keyring {
             return Err(Error::Truncated);
         }
         let message = Message::open(key.body_key(), &preamble, &key.body_context(context))?;
+        let body = OpeningReader::new(reader, message, options.batch());
         Ok(Decryptor {
-            reader,
+            body,
             key,
-            message,
-            batch: options.batch(),
-            slots: Zeroizing::default(),
-            opened: 0,
-            have: 0,
-            taken: 0,
-            number: 0,
-            is_last: false,
             failed: None,
         })
     }
@@ -110,90 +88,7 @@ impl<R: Read> Decryptor<R> {
     /// The reader. It is ahead of the plaintext.
     #[must_use]
     pub fn get_ref(&self) -> &R {
-        &self.reader
-    }
-
-    fn fill(&mut self, out: &mut [u8]) -> Result<usize> {
-        if out.is_empty() {
-            return Ok(0);
-        }
-        loop {
-            let ready = text_len(self.opened);
-            if self.taken < ready {
-                return Ok(self.give(out, ready));
-            }
-            if self.opened < self.have {
-                let given = self.open_some(out)?;
-                if given > 0 {
-                    return Ok(given);
-                }
-            } else if self.is_last {
-                return Ok(0);
-            } else {
-                self.read_batch()?;
-            }
-        }
-    }
-
-    /// Copies opened plaintext out, up to the end of its chunk.
-    fn give(&mut self, out: &mut [u8], ready: usize) -> usize {
-        let offset = self.taken % CHUNK_LEN;
-        let len = out.len().min(CHUNK_LEN - offset).min(ready - self.taken);
-        let from = self.taken / CHUNK_LEN * SLOT_LEN + offset;
-        out[..len].copy_from_slice(&self.slots[from..from + len]);
-        self.taken += len;
-        len
-    }
-
-    /// Opens sealed chunks: into `out` as many as it holds, else all of them where they are.
-    fn open_some(&mut self, out: &mut [u8]) -> Result<usize> {
-        let number = self.number + (self.opened / SLOT_LEN) as u64;
-        let rest = text_len(self.have - self.opened);
-        if out.len() < rest.min(CHUNK_LEN) {
-            self.message.open_slots(
-                number,
-                &mut self.slots[self.opened..self.have],
-                self.batch.threads,
-            )?;
-            self.opened = self.have;
-            return Ok(0);
-        }
-        let (end, len) = if out.len() >= rest {
-            (self.have, rest)
-        } else {
-            let chunks = out.len() / CHUNK_LEN;
-            (self.opened + chunks * SLOT_LEN, chunks * CHUNK_LEN)
-        };
-        self.message.open_chunks(
-            number,
-            &self.slots[self.opened..end],
-            &mut out[..len],
-            self.batch.threads,
-        )?;
-        self.opened = end;
-        self.taken += len;
-        Ok(len)
-    }
-
-    fn read_batch(&mut self) -> Result<()> {
-        let max = self.batch.max_slots_len();
-        if self.have == self.slots.len() && self.slots.len() < max {
-            // Begins small and grows with the stream. Nothing in it is needed any more.
-            self.slots = Zeroizing::new(vec![0; (2 * self.slots.len()).clamp(SLOT_LEN, max)]);
-        }
-        self.number += (self.have / SLOT_LEN) as u64;
-        (self.have, self.opened, self.taken) = (0, 0, 0);
-        self.have =
-            read_full(&mut self.reader, &mut self.slots).map_err(|e| Error::from_io("read", e))?;
-        if self.have < self.slots.len() {
-            // The last chunk is the one that is shorter than the others; nothing or a part of a tag is none.
-            if self.have % SLOT_LEN < TAG_LEN {
-                return Err(Error::Truncated);
-            }
-            self.is_last = true;
-        }
-        self.key.charge(text_len(self.have) as u64);
-        Ok(())
+        self.body.reader()
     }
 }
 
@@ -202,13 +97,17 @@ impl<R: Read> Read for Decryptor<R> {
         if let Some(error) = &self.failed {
             return Err(error.clone().into());
         }
-        self.fill(out).map_err(|error| {
-            // Zeroizes what was opened and not yet given out.
-            self.slots = Zeroizing::default();
-            (self.have, self.opened, self.taken) = (0, 0, 0);
-            self.failed = Some(error.clone());
-            error.into()
-        })
+        match self.body.read(out) {
+            Ok(len) => {
+                self.key.charge(len as u64);
+                Ok(len)
+            }
+            Err(error) => {
+                self.body.wipe();
+                self.failed = Some(error.clone());
+                Err(error.into())
+            }
+        }
     }
 }
 

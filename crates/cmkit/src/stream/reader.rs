@@ -81,22 +81,29 @@ fn read_header(source: &impl ReadAt) -> Result<Vec<u8>> {
 
 impl<R: ReadAt> Reader<R> {
     pub(crate) fn new(source: R, key: &OpeningKey, context: &EncryptionContext) -> Result<Self> {
+        let this = Self::behind_header(source, key.header_len() as u64, |preamble| {
+            Message::open(key.body_key(), preamble, &key.body_context(context))
+        })?;
+        key.charge(this.len);
+        Ok(this)
+    }
+
+    /// The body that begins at `header_len`.
+    pub(super) fn behind_header(
+        source: R,
+        header_len: u64,
+        open: impl FnOnce(&[u8; PREAMBLE_LEN]) -> Result<Message>,
+    ) -> Result<Self> {
         let fail = |e| Error::from_io("read", e);
-        let header_len = key.header_len() as u64;
-        let body_len = source
-            .size()
-            .map_err(fail)?
-            .checked_sub(header_len)
-            .ok_or(Error::Truncated)?;
-        let len = plaintext_len(body_len)?;
+        let size = source.size().map_err(fail)?;
+        let len = plaintext_len(size.checked_sub(header_len).ok_or(Error::Truncated)?)?;
         let mut preamble = [0; PREAMBLE_LEN];
         if read_full_at(&source, &mut preamble, header_len).map_err(fail)? < PREAMBLE_LEN {
             return Err(Error::Truncated);
         }
-        let message = Message::open(key.body_key(), &preamble, &key.body_context(context))?;
         let this = Self {
             source,
-            message,
+            message: open(&preamble)?,
             start: header_len + PREAMBLE_LEN as u64,
             len,
             slots_len: slots_len(len)?,
@@ -104,8 +111,8 @@ impl<R: ReadAt> Reader<R> {
             cache: ChunkCache::default(),
             position: 0,
         };
+        // Whoever cut the source can't make a chunk that is the last.
         this.with_chunk(len / CHUNK_LEN as u64, |_| ())?;
-        key.charge(len);
         Ok(this)
     }
 
