@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import cmkit
+
+from .helpers import new_keyring
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def provider(home: Path) -> cmkit.LocalKeyProvider:
+    provider = cmkit.LocalKeyProvider(home)
+    provider.create_key("team")
+    return provider
+
+
+@pytest.fixture
+def keyring(provider: cmkit.LocalKeyProvider) -> cmkit.Keyring:
+    return new_keyring(provider.path)
