@@ -213,3 +213,6 @@ fn check_run(first: u64, slots_len: usize) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+pub(crate) mod tests;
