@@ -5,3 +5,6 @@ mod open;
 mod seal;
 
 pub use self::open::decrypted_len;
+
+#[cfg(test)]
+pub(crate) mod tests;

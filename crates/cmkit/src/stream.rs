@@ -61,3 +61,6 @@ fn read_header(reader: &mut impl Read) -> Result<Vec<u8>> {
     }
     Ok(header)
 }
+
+#[cfg(test)]
+mod tests;

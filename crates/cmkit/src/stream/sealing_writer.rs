@@ -150,6 +150,11 @@ impl<W: Write> SealingWriter<W> {
         self.filled = 0;
     }
 
+    #[cfg(test)]
+    pub(super) fn pretend_written(&mut self, total: u64) {
+        self.total = total;
+    }
+
     pub(super) fn writer(&self) -> &W {
         &self.writer
     }
