@@ -9,3 +9,6 @@ mod stripes;
 
 pub use self::atomic::{AtomicFile, Overwrite};
 pub use self::options::{FileOptions, Progress};
+
+#[cfg(test)]
+mod tests;
