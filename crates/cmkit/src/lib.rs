@@ -50,6 +50,8 @@ mod durable;
 mod envelope;
 mod error;
 mod file;
+#[cfg(all(test, unix))]
+mod golden;
 mod inspect;
 mod key_id;
 mod key_store;
