@@ -62,7 +62,7 @@ impl Keyring {
     /// * [`Error::InvalidArgument`](crate::Error::InvalidArgument): `plaintext_len` is more than 2^52 - 1.
     /// * Those of [`encrypt_compact`](Self::encrypt_compact).
     pub fn compact_len(&self, plaintext_len: u64) -> Result<u64> {
-        envelope_len(&self.sealing_key(Form::Compact)?, plaintext_len)
+        envelope_len(self.header_len(Form::Compact)?, plaintext_len)
     }
 
     /// [`encrypt_compact_into`](Self::encrypt_compact_into) for callers that hold a lock; as
@@ -80,7 +80,7 @@ impl Keyring {
     /// [`compact_len`](Self::compact_len) for callers that hold a lock. `None` means that a provider has to be asked.
     pub fn compact_len_cached(&self, plaintext_len: u64) -> Option<Result<u64>> {
         Some(envelope_len(
-            &self.sealing_key_cached(Form::Compact)?,
+            self.header_len_cached(Form::Compact)?,
             plaintext_len,
         ))
     }

@@ -81,7 +81,7 @@ impl Keyring {
     /// * [`Error::InvalidArgument`]: `plaintext_len` is more than 2^52 - 1.
     /// * Those of [`encrypt`](Self::encrypt).
     pub fn encrypted_len(&self, plaintext_len: u64) -> Result<u64> {
-        envelope_len(&self.sealing_key(Form::Full)?, plaintext_len)
+        envelope_len(self.header_len(Form::Full)?, plaintext_len)
     }
 
     /// [`encrypt_into`](Self::encrypt_into) for callers that hold a lock: never calls a provider or a key store and never waits for one.
@@ -100,19 +100,19 @@ impl Keyring {
     /// [`encrypted_len`](Self::encrypted_len) for callers that hold a lock. `None` means that a provider has to be asked.
     pub fn encrypted_len_cached(&self, plaintext_len: u64) -> Option<Result<u64>> {
         Some(envelope_len(
-            &self.sealing_key_cached(Form::Full)?,
+            self.header_len_cached(Form::Full)?,
             plaintext_len,
         ))
     }
 }
 
-pub(super) fn envelope_len(key: &SealingKey, plaintext_len: u64) -> Result<u64> {
-    Ok(key.header().len() as u64 + chunked::body_len(plaintext_len)?)
+pub(super) fn envelope_len(header_len: usize, plaintext_len: u64) -> Result<u64> {
+    Ok(header_len as u64 + chunked::body_len(plaintext_len)?)
 }
 
 /// The same for something that is to be in memory.
 fn len_in_memory(key: &SealingKey, plaintext_len: usize) -> Result<usize> {
-    let len = envelope_len(key, plaintext_len as u64)?;
+    let len = envelope_len(key.header().len(), plaintext_len as u64)?;
     usize::try_from(len)
         .map_err(|_| Error::invalid("the envelope is larger than this machine's memory"))
 }

@@ -1,5 +1,6 @@
 //! DEKs for encrypting: made here, wrapped for every recipient, and used until the policy says no.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use super::entry::{BodyKeys, EncryptEntry, Holder, MacKey, Usage};
@@ -26,6 +27,8 @@ pub(super) struct SealState {
 struct Slot {
     current: RwLock<Option<Arc<EncryptEntry>>>,
     flight: Flight,
+    /// Bytes in the newest DEK's header without padding; 0 before there was one.
+    header_len: AtomicUsize,
 }
 
 impl SealState {
@@ -45,7 +48,7 @@ impl Keyring {
         let slot = caches.seal.slot(form);
         let entry = if !shared.policy.caches() {
             self.refuse_reentry()?;
-            shared.new_entry(form)?
+            shared.new_entry(form, slot)?
         } else if let Some(entry) = shared.usable(slot) {
             entry
         } else {
@@ -53,7 +56,7 @@ impl Keyring {
             slot.flight.run(
                 || shared.usable(slot).map(Ok),
                 || {
-                    let entry = shared.new_entry(form)?;
+                    let entry = shared.new_entry(form, slot)?;
                     entry.usage.take_message(&shared.policy, &shared.clock);
                     *slot.current.write().unwrap_or_else(PoisonError::into_inner) =
                         Some(Arc::clone(&entry));
@@ -86,6 +89,28 @@ impl Keyring {
     }
 }
 
+impl Keyring {
+    /// Bytes in the header of the next message, which must not be of the padded form. Charges nothing once there was a DEK.
+    pub(crate) fn header_len(&self, form: Form) -> Result<usize> {
+        match self.header_len_cached(form) {
+            Some(len) => Ok(len),
+            None => Ok(self.sealing_key(form)?.header().len()),
+        }
+    }
+
+    /// The same, or `None` before there was a DEK.
+    pub(crate) fn header_len_cached(&self, form: Form) -> Option<usize> {
+        let len = self
+            .shared()
+            .caches()
+            .seal
+            .slot(form)
+            .header_len
+            .load(Ordering::Relaxed);
+        (len > 0).then_some(len)
+    }
+}
+
 impl Shared {
     /// The slot's DEK, charged for a message, if its keys are still there and the policy allows another one.
     fn usable(&self, slot: &Slot) -> Option<Arc<EncryptEntry>> {
@@ -107,7 +132,7 @@ impl Shared {
     }
 
     /// A new DEK, wrapped for every recipient and, for the compact form, put into the key store before its first use.
-    fn new_entry(&self, form: Form) -> Result<Arc<EncryptEntry>> {
+    fn new_entry(&self, form: Form, slot: &Slot) -> Result<Arc<EncryptEntry>> {
         if self.wrap_with.is_empty() {
             return Err(Error::Policy {
                 problem: "this keyring has no wrapping key, so it only decrypts; give it one when building it".into(),
@@ -174,6 +199,7 @@ impl Shared {
             (full, padded)
         };
         let keys = BodyKeys::of(&dek, &core_bytes);
+        slot.header_len.store(plain_header.len(), Ordering::Relaxed);
         Ok(Arc::new(EncryptEntry {
             keys,
             plain_header,
