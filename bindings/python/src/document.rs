@@ -136,10 +136,10 @@ impl Documents {
         out.check_apart(&input)?;
         let context = Context::of(context).inspect_err(|_| out.bytes().fill(0))?.0;
         self.seal(py, &input, &context, out.bytes(), form)
-            .map_err(|e| e.into_python(py))
+            .map_err(|e| cleared(py, e, &mut out))
     }
 
-    /// Seals into `out`; on failure all of it is zero.
+    /// Seals into `out`. On failure there may be a beginning of an envelope in it.
     fn seal(
         &self,
         py: Python<'_>,
@@ -154,7 +154,7 @@ impl Documents {
             COPIED
         };
         if input.len() >= large && form == Form::Full {
-            return large::seal(py, &self.core, input, context, out).inspect_err(|_| out.fill(0));
+            return large::seal(py, &self.core, input, context, out);
         }
         let mut copy = Zeroizing::default();
         let data = settled(py, input, &mut copy);
@@ -200,10 +200,10 @@ impl Documents {
         let envelope = settled(py, &input, &mut copy);
         let context = Context::of(context).inspect_err(|_| out.bytes().fill(0))?.0;
         self.open(py, envelope, &context, out.bytes())
-            .map_err(|e| e.into_python(py))
+            .map_err(|e| cleared(py, e, &mut out))
     }
 
-    /// Opens into `out`; on failure all of it is zero.
+    /// Opens into `out`; on failure what was written of it is zero.
     fn open(
         &self,
         py: Python<'_>,
@@ -257,6 +257,12 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         Self::Core(error)
     }
+}
+
+/// After a failure all of the caller's output is zero.
+fn cleared(py: Python<'_>, failure: Failure, out: &mut Output) -> PyErr {
+    out.bytes().fill(0);
+    failure.into_python(py)
 }
 
 /// Small work is done at once if the DEK is there; all else with the interpreter released.

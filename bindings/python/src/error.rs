@@ -265,7 +265,7 @@ pub(crate) fn provider_error(
 }
 
 fn provider_kind(class: &Bound<'_, PyType>) -> Option<ProviderErrorKind> {
-    const KINDS: [(&str, ProviderErrorKind); 9] = [
+    const KINDS: [(&str, ProviderErrorKind); 10] = [
         ("AuthenticationError", ProviderErrorKind::Rejected),
         ("KeyNotFoundError", ProviderErrorKind::NotFound),
         ("KeyDisabledError", ProviderErrorKind::Disabled),
@@ -276,6 +276,8 @@ fn provider_kind(class: &Bound<'_, PyType>) -> Option<ProviderErrorKind> {
         ("IdentityError", ProviderErrorKind::Identity),
         // The base of the three before.
         ("ProviderError", ProviderErrorKind::Other),
+        // Whatever else is ours, from another keyring that the provider uses for instance.
+        ("CmkitError", ProviderErrorKind::Other),
     ];
     let errors = class.py().import(ERRORS).ok()?;
     KINDS.into_iter().find_map(|(name, kind)| {

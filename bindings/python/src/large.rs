@@ -13,7 +13,7 @@ use crate::raised;
 /// Far less than a second's work, and enough for every thread.
 const SLICE: usize = 16 << 20;
 
-/// Seals into `out`, which the caller clears on failure.
+/// Seals into `out`. On failure there may be a beginning of an envelope in it.
 pub(crate) fn seal(
     py: Python<'_>,
     keyring: &Keyring,
@@ -61,7 +61,7 @@ pub(crate) fn seal(
     Ok(usize::try_from(sink.position()).map_err(PyErr::from)?)
 }
 
-/// Opens into `out`, which the caller clears on failure.
+/// Opens into `out`. On failure what was written of it is zero.
 pub(crate) fn open(
     py: Python<'_>,
     keyring: &Keyring,
@@ -76,9 +76,17 @@ pub(crate) fn open(
         needed: reader.len(),
         given,
     })?;
-    for (number, slice) in out.chunks_mut(SLICE).enumerate() {
-        step(py, || reader.read_at(slice, (number * SLICE) as u64))?;
-        py.check_signals()?;
+    let mut done = 0;
+    while done < len {
+        let end = len.min(done + SLICE);
+        let slice = &mut out[done..end];
+        let opened = step(py, || reader.read_at(slice, done as u64)).map(drop);
+        let opened = opened.and_then(|()| py.check_signals().map_err(Failure::from));
+        if let Err(failure) = opened {
+            out[..end].fill(0);
+            return Err(failure);
+        }
+        done = end;
     }
     Ok(len)
 }
