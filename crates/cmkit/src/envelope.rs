@@ -207,3 +207,5 @@ fn write_padding(out: &mut Vec<u8>, len: usize) -> bool {
     true
 }
 
+#[cfg(test)]
+mod tests;

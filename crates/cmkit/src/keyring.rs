@@ -179,3 +179,6 @@ fn revoked(key: &KeyId) -> Error {
         .on_key(key),
     )
 }
+
+#[cfg(test)]
+mod tests;
