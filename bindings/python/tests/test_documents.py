@@ -7,6 +7,7 @@ import mmap
 import os
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import pytest
 
@@ -101,7 +102,7 @@ def test_anything_with_a_buffer_goes_in(keyring: cmkit.Keyring, tmp_path: Path) 
     path = tmp_path / "map"
     path.write_bytes(b"mapped")
     with path.open("r+b") as file, mmap.mmap(file.fileno(), 0) as mapped:
-        inputs = [b"x", bytearray(b"x"), memoryview(b"abc")[1:2], memoryview(bytearray(b"abc"))[1:], numbers, mapped]
+        inputs: list[Any] = [b"x", bytearray(b"x"), memoryview(b"abc")[1:2], memoryview(bytearray(b"abc"))[1:], numbers, mapped]
         for data in inputs:
             assert keyring.decrypt(keyring.encrypt(data, CONTEXT), CONTEXT) == bytes(memoryview(data).cast("B"))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
@@ -53,7 +53,7 @@ def test_compact_documents(home: Path, store: object) -> None:
     out = bytearray(1000)
     assert keyring.encrypt_compact_into(b"row", out, CONTEXT) == len(rows[0])
     fresh = new_keyring(home, key_store=store)
-    assert {fresh.decrypt(row, CONTEXT) for row in [*rows, out[: len(rows[0])]]} == {b"row"}
+    assert {fresh.decrypt(row, CONTEXT) for row in [*rows, bytes(out[: len(rows[0])])]} == {b"row"}
     large = bytes(2 << 20)
     assert fresh.decrypt(keyring.encrypt_compact(large)) == large
 
@@ -74,7 +74,11 @@ def test_without_the_store(home: Path) -> None:
     row = new_keyring(home, key_store=Table()).encrypt_compact(b"row")
     with refused(cmkit.KeyStoreError):
         new_keyring(home, key_store=Table()).decrypt(row)
-    for call in (lambda: new_keyring(home).decrypt(row), lambda: new_keyring(home).encrypt_compact(b"x")):
+    calls: list[Callable[[], object]] = [
+        lambda: new_keyring(home).decrypt(row),
+        lambda: new_keyring(home).encrypt_compact(b"x"),
+    ]
+    for call in calls:
         with refused(cmkit.PolicyError):
             call()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -62,7 +63,8 @@ def test_our_exceptions_come_back_as_they_are(error: cmkit.CmkitError) -> None:
 
     good = LabProvider()
     envelope = lab(good).encrypt(b"x")
-    for call in (lambda: lab(Failing()).encrypt(b"x"), lambda: lab(Failing()).decrypt(envelope)):
+    calls: list[Callable[[], object]] = [lambda: lab(Failing()).encrypt(b"x"), lambda: lab(Failing()).decrypt(envelope)]
+    for call in calls:
         with pytest.raises(cmkit.CmkitError) as caught:
             call()
         assert type(caught.value) is type(error) and caught.value.__cause__ is error

@@ -175,7 +175,7 @@ def test_odd_readers(keyring: cmkit.Keyring, answer: object, error: type[Excepti
 )
 def test_odd_writers(keyring: cmkit.Keyring, answer: object, error: type[Exception]) -> None:
     with refused(error):
-        keyring.encryptor(Odd(answer), CONTEXT)
+        keyring.encryptor(Odd(answer), CONTEXT)  # type: ignore[arg-type]
 
 
 def test_no_file_objects(keyring: cmkit.Keyring) -> None:

@@ -8,6 +8,28 @@ from typing_extensions import Buffer
 from ._io import Decryptor, Encryptor, _Readable, _Seekable, _Writable
 from ._types import Inspection, KeyInfo, KeyProvider, KeyStore, KeyType
 
+__all__ = [
+    "AllowHost",
+    "DekPolicy",
+    "DirectoryKeyStore",
+    "ERROR_CLASSES",
+    "Keyring",
+    "LocalKeyProvider",
+    "RawDecryptor",
+    "RawEncryptor",
+    "RawReader",
+    "__version__",
+    "decrypted_len",
+    "default_dir",
+    "header_len",
+    "inspect",
+    "is_envelope",
+    "open_raw_decryptor",
+    "open_raw_encryptor",
+    "open_raw_reader",
+    "open_raw_writer",
+]
+
 __version__: Final[str]
 ERROR_CLASSES: Final[dict[str, type[Exception]]]
 

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol, TypeAlias
 
-WrapAlgorithm: TypeAlias = Literal["A256KW", "RSA-OAEP-256"]
-KeyType: TypeAlias = Literal["oct", "rsa-3072", "rsa-4096"]
-KeyState: TypeAlias = Literal["active", "unavailable", "revoked", "unknown"]
+WrapAlgorithm: TypeAlias = Literal["A256KW"] | Literal["RSA-OAEP-256"]
+KeyType: TypeAlias = Literal["oct"] | Literal["rsa-3072"] | Literal["rsa-4096"]
+KeyState: TypeAlias = Literal["active"] | Literal["unavailable"] | Literal["revoked"] | Literal["unknown"]
 
 
 @dataclass(frozen=True, slots=True)
