@@ -253,12 +253,18 @@ impl Shared {
                 .collect();
             return Err(Error::KeyNotAllowed { keys });
         }
-        if let Some(holder) = self
-            .known_holders(&header.recipients)
+        let holders = self.known_holders(&header.recipients);
+        if let Some(holder) = holders
             .iter()
             .find(|h| self.state_of(h) == KeyState::Revoked)
         {
-            return Err(revoked(&holder.key));
+            // The provider knows better why: disabled, destroyed, or open modes.
+            let mut same = allowed().filter(|(_, r)| r.key_id == holder.key);
+            let reason = same.next().and_then(|(_, r)| self.unwrap_one(r).err());
+            return Err(match reason {
+                Some(e @ Error::Provider(_)) if !e.is_retryable() => e,
+                _ => revoked(&holder.key),
+            });
         }
         let mut failure: Option<Error> = None;
         for (place, recipient) in allowed() {
