@@ -111,6 +111,57 @@
 // RSA with a modulus of 4096 bits, for RSA-OAEP-256.
 #define CMK_KEY_TYPE_RSA_4096 3
 
+// What a read, write or progress callback returns to stop: the call fails with CMK_ERR_CANCELLED.
+#define CMK_CANCEL -1
+
+// As CMK_ERR_THROTTLED and CMK_ERR_UNAVAILABLE suggest: retry those and no others.
+#define CMK_RETRY_DEFAULT 0
+
+// The same call may succeed later.
+#define CMK_RETRY_YES 1
+
+// The same call will fail again.
+#define CMK_RETRY_NO 2
+
+// The key version is in use.
+#define CMK_KEY_STATE_ACTIVE 0
+
+// It is out of reach for now; cached data keys serve until they are too old.
+#define CMK_KEY_STATE_UNAVAILABLE 1
+
+// It was taken away; cached data keys stop serving at once.
+#define CMK_KEY_STATE_REVOKED 2
+
+// The provider has never seen it.
+#define CMK_KEY_STATE_UNKNOWN 3
+
+// The header is as short as it can be.
+#define CMK_PADDING_NONE 0
+
+// The header is a multiple of 4096 bytes: for files, so that cmk_keyring_rewrap_file needn't copy them.
+#define CMK_PADDING_FILE 1
+
+// A destination that exists is left as it is: CMK_ERR_ALREADY_EXISTS.
+#define CMK_OVERWRITE_REFUSE 0
+
+// The new file takes its place, in one step.
+#define CMK_OVERWRITE_REPLACE 1
+
+// What the total of a progress callback is where the source doesn't say how long it is.
+#define CMK_LEN_UNKNOWN 18446744073709551615ull
+
+// The recipient that was unwrapped is replaced; the others stay as they are.
+#define CMK_RECIPIENTS_KEEP 0
+
+// The new recipient is the only one.
+#define CMK_RECIPIENTS_ONLY 1
+
+// Only the header of the file was written over.
+#define CMK_REWRAP_IN_PLACE 1
+
+// The new header didn't fit: the file was copied, and the copy renamed over it.
+#define CMK_REWRAP_COPIED 2
+
 // AES key wrap with a 256-bit key (RFC 3394); the number is COSE's.
 #define CMK_WRAP_A256KW -5
 
@@ -133,6 +184,13 @@ typedef struct cmk_buffer cmk_buffer;
 // means none. It can be used any number of times.
 typedef struct cmk_context cmk_context;
 
+// Decrypts an envelope that is read once, from front to end. It belongs to one thread at a time. After a failure it stays failed.
+typedef struct cmk_decryptor cmk_decryptor;
+
+// Encrypts what is written to it and writes the envelope on. It belongs to one thread at a time, and to the process that made it: in a
+// forked child everything but cmk_encryptor_free is CMK_ERR_INVALID_STATE. After a failure it stays failed.
+typedef struct cmk_encryptor cmk_encryptor;
+
 // The details of a failure. Its texts live as long as it does.
 typedef struct cmk_error cmk_error;
 
@@ -153,6 +211,13 @@ typedef struct cmk_keyring_builder cmk_keyring_builder;
 // is in it must be private to its owner (modes 0700 and 0600); otherwise everything fails with CMK_ERR_ACCESS_DENIED.
 typedef struct cmk_local_provider cmk_local_provider;
 
+// Reads the plaintext of an envelope at any place. Its length is authenticated when it is made; each read opens the chunks of 16 KiB that it
+// touches. Any number of threads may use one at the same time. After a failure other places can still be read.
+typedef struct cmk_reader cmk_reader;
+
+// Where a callback of a provider or a key store puts its answer. It is good until that callback returns.
+typedef struct cmk_sink cmk_sink;
+
 // What a function came to: CMK_OK or one of the CMK_ERR_... codes. The numbers never change and are never used for anything else.
 typedef uint32_t cmk_result;
 
@@ -167,6 +232,177 @@ typedef struct cmk_pair {
   // Bytes in the value.
   size_t value_len;
 } cmk_pair;
+
+// What a callback knows about its failure beyond the code that it returns. Everything is copied. Fill it with zeros, set
+// struct_size, then what is known.
+typedef struct cmk_failure {
+  // sizeof(cmk_failure).
+  size_t struct_size;
+  // What happened and what to do, as a sentence without a full stop; or NULL. Never put key bytes into it.
+  const char *message;
+  // The id of the failed request, for a support or audit log; or NULL.
+  const char *request_id;
+  // How many milliseconds to wait; 0 when that isn't known.
+  uint64_t retry_after_ms;
+  // The HTTP status; 0 when there is none.
+  uint32_t http_status;
+  // A CMK_RETRY_...
+  uint32_t retry;
+} cmk_failure;
+
+// Wraps a data key (`plaintext`, 72 secret bytes) with a key, "NAME:KEY" for the newest version or "NAME:KEY/VERSION" for exactly
+// that one. Returns CMK_OK after cmk_sink_put_key and cmk_sink_put, else a CMK_ERR_...
+typedef cmk_result (*cmk_wrap_callback)(void *userdata,
+                                        const char *key,
+                                        const uint8_t *plaintext,
+                                        size_t plaintext_len,
+                                        struct cmk_sink *sink);
+
+// Unwraps what `wrap` wrapped, with exactly this key version and algorithm (a CMK_WRAP_...). The bytes come from an envelope that nobody
+// vouched for yet. Returns CMK_OK after cmk_sink_put, else a CMK_ERR_...: CMK_ERR_AUTHENTICATION when this isn't what the key wrapped.
+typedef cmk_result (*cmk_unwrap_callback)(void *userdata,
+                                          const char *key,
+                                          int32_t algorithm,
+                                          const uint8_t *wrapped,
+                                          size_t wrapped_len,
+                                          struct cmk_sink *sink);
+
+// What is known about a key version at this moment: a CMK_KEY_STATE_... Called for every message under a cached data key, so it must be
+// fast and must not block.
+typedef uint32_t (*cmk_state_callback)(void *userdata, const char *key);
+
+// Whether this provider is the one for a key: 1, or 0.
+typedef int32_t (*cmk_owns_callback)(void *userdata, const char *key);
+
+// Ends the userdata of callbacks.
+typedef void (*cmk_destroy_callback)(void *userdata);
+
+// A key provider: it holds keys and wraps and unwraps data keys with them.
+//
+// Fill it with zeros, set struct_size, then the members. It is copied. The callbacks are called from any thread, several at a time. They may block, but for
+// `state` and `owns`. They must not call the keyring that is calling them, which is refused with CMK_ERR_POLICY.
+typedef struct cmk_provider {
+  // sizeof(cmk_provider).
+  size_t struct_size;
+  // The first argument of every callback.
+  void *userdata;
+  // 1 to 64 bytes that go into every envelope, and the scheme of its keys unless there is `owns`. Copied. Never change it.
+  const char *name;
+  // Wraps.
+  cmk_wrap_callback wrap;
+  // Unwraps.
+  cmk_unwrap_callback unwrap;
+  // Or NULL: always CMK_KEY_STATE_ACTIVE.
+  cmk_state_callback state;
+  // Or NULL: the keys "NAME:...", with the provider's name.
+  cmk_owns_callback owns;
+  // Or NULL. Called exactly once, when the last builder and keyring that know the provider are gone; not if adding it failed.
+  cmk_destroy_callback destroy;
+} cmk_provider;
+
+// Looks a row up by its id of 16 bytes. Returns CMK_OK after cmk_sink_put and, where there is one, cmk_sink_put_tag; CMK_OK without
+// either means that there is no such row.
+typedef cmk_result (*cmk_store_get_callback)(void *userdata, const uint8_t *id, struct cmk_sink *sink);
+
+// Stores a row unless there is one of this id. Returns CMK_OK after cmk_sink_put_done. A stored row must be durable by then: data is
+// encrypted under its data key right after.
+typedef cmk_result (*cmk_store_put_callback)(void *userdata,
+                                             const uint8_t *id,
+                                             const uint8_t *row,
+                                             size_t row_len,
+                                             struct cmk_sink *sink);
+
+// Replaces a row unless it changed since `get` gave this tag (or, where it gives none, unless it differs from it). Returns CMK_OK after
+// cmk_sink_put_done.
+typedef cmk_result (*cmk_store_replace_callback)(void *userdata,
+                                                 const uint8_t *id,
+                                                 const uint8_t *row,
+                                                 size_t row_len,
+                                                 const uint8_t *tag,
+                                                 size_t tag_len,
+                                                 struct cmk_sink *sink);
+
+// Lists the ids of all rows, in any order: cmk_sink_put_id for each, then CMK_OK.
+typedef cmk_result (*cmk_store_list_callback)(void *userdata, struct cmk_sink *sink);
+
+// A key store: it keeps wrapped data keys by their ids, for the compact form. A row has at most 64 KiB and is not secret.
+//
+// Fill it with zeros, set struct_size, then the members. It is copied. The callbacks are called from any thread, several at a time, and may
+// block. A failure is returned as a CMK_ERR_... and arrives as CMK_ERR_KEY_STORE.
+typedef struct cmk_key_store {
+  // sizeof(cmk_key_store).
+  size_t struct_size;
+  // The first argument of every callback.
+  void *userdata;
+  // Looks a row up.
+  cmk_store_get_callback get;
+  // Stores a row.
+  cmk_store_put_callback put_if_absent;
+  // Replaces a row.
+  cmk_store_replace_callback replace_if_unchanged;
+  // Lists all rows.
+  cmk_store_list_callback list;
+  // Or NULL. Called exactly once, when the last builder and keyring that know the store are gone; not if setting it failed.
+  cmk_destroy_callback destroy;
+} cmk_key_store;
+
+// Takes all of `data`. Returns 0, an error number (errno), or CMK_CANCEL; after EINTR it is called again.
+typedef int32_t (*cmk_write_callback)(void *userdata, const uint8_t *data, size_t len);
+
+// What one may choose about a stream. Fill it with zeros, set struct_size, then the members.
+typedef struct cmk_stream_options {
+  // sizeof(cmk_stream_options).
+  size_t struct_size;
+  // Threads that work on a batch, counting the caller's; they end before a call does. 0: one for each CPU, at most 8. With 1 a
+  // stream holds no more than 256 KiB, else no more than 4 MiB.
+  uint32_t threads;
+  // A CMK_PADDING_..., for writing.
+  uint32_t header_padding;
+} cmk_stream_options;
+
+// Puts up to `capacity` bytes into `out` and their number into *out_len, which is 0 before; 0 means the end, and fewer than there is
+// room for is fine. Returns 0, an error number (errno), or CMK_CANCEL; after EINTR it is called again.
+typedef int32_t (*cmk_read_callback)(void *userdata, uint8_t *out, size_t capacity, size_t *out_len);
+
+// Puts up to `capacity` bytes from `offset` on into `out` and their number into *out_len, which is 0 before; 0 means that the offset is
+// at or behind the end, and fewer than there is room for is fine. Returns as cmk_read_callback does.
+typedef int32_t (*cmk_read_at_callback)(void *userdata, uint64_t offset, uint8_t *out, size_t capacity, size_t *out_len);
+
+// Puts the number of bytes of the source into *size. Returns as cmk_read_callback does.
+typedef int32_t (*cmk_size_callback)(void *userdata, uint64_t *size);
+
+// Something that can be read at any offset. Fill it with zeros, set struct_size, then the members. It is copied. The callbacks are called
+// from any thread, several at a time.
+typedef struct cmk_source {
+  // sizeof(cmk_source).
+  size_t struct_size;
+  // The first argument of every callback.
+  void *userdata;
+  // Reads.
+  cmk_read_at_callback read_at;
+  // Says how long it is.
+  cmk_size_callback size;
+  // Or NULL. Called exactly once, when the reader is freed; not if opening it failed.
+  cmk_destroy_callback destroy;
+} cmk_source;
+
+// Told how many bytes of plaintext are done, of how many: at the start, at the end and some fifty times a second in between, on the calling
+// thread. Returns 0 to go on; anything else cancels, and nothing is kept.
+typedef int32_t (*cmk_progress_callback)(void *userdata, uint64_t done, uint64_t total);
+
+// What one may choose about files. Fill it with zeros, set struct_size, then the members.
+typedef struct cmk_file_options {
+  // sizeof(cmk_file_options).
+  size_t struct_size;
+  // A CMK_OVERWRITE_...
+  uint32_t overwrite;
+  // Threads that work on the file, counting the caller's; they end before the call does. 0: one for each CPU, at most 8.
+  uint32_t threads;
+  // Or NULL.
+  cmk_progress_callback progress;
+  // The first argument of the callback.
+  void *userdata;
+} cmk_file_options;
 
 #ifdef __cplusplus
 extern "C" {
@@ -306,6 +542,42 @@ uint64_t cmk_key_list_created(const struct cmk_key_list *list, size_t index);
 // Ends a list and its texts.
 void cmk_key_list_free(struct cmk_key_list *list);
 
+// Puts the answer of a callback: the wrapped key, the unwrapped one, or the row of a key store. The bytes are copied. Once in
+// each call.
+cmk_result cmk_sink_put(struct cmk_sink *sink,
+                        const uint8_t *bytes,
+                        size_t len);
+
+// Puts which key version wrapped, such as "hsm:team/0123456789abcdef0123456789abcdef", and how: a CMK_WRAP_... Only for `wrap`, which
+// must do it.
+cmk_result cmk_sink_put_key(struct cmk_sink *sink,
+                            const char *key_id,
+                            int32_t algorithm);
+
+// Puts what says in which state a row is: an ETag or a row version. Only for `get`. Without it, the row itself says so.
+cmk_result cmk_sink_put_tag(struct cmk_sink *sink, const uint8_t *tag, size_t len);
+
+// Puts one of the ids of a key store, 16 bytes. Only for `list`, any number of times.
+cmk_result cmk_sink_put_id(struct cmk_sink *sink, const uint8_t *id);
+
+// Puts whether it was done: 1, or 0 when it was not because the row was there already, or had changed. Only for `put_if_absent` and
+// `replace_if_unchanged`, which must do it.
+cmk_result cmk_sink_put_done(struct cmk_sink *sink,
+                             int32_t done);
+
+// Puts the details of a failure; the callback then returns its code, a CMK_ERR_...
+cmk_result cmk_sink_fail(struct cmk_sink *sink, const struct cmk_failure *failure);
+
+// Adds a provider of the caller's own. Of several providers the first one that owns a key is asked for it.
+cmk_result cmk_keyring_builder_add_provider(struct cmk_keyring_builder *builder,
+                                            const struct cmk_provider *provider,
+                                            struct cmk_error **err);
+
+// Keeps the data keys of the compact form in a store of the caller's own.
+cmk_result cmk_keyring_builder_key_store(struct cmk_keyring_builder *builder,
+                                         const struct cmk_key_store *store,
+                                         struct cmk_error **err);
+
 // Makes a keyring of the user's own key directory (cmk_default_dir) that encrypts under its key local:default. The first
 // encryption creates that key if it isn't there: back the directory up.
 cmk_result cmk_keyring_local(struct cmk_keyring **out,
@@ -424,6 +696,151 @@ cmk_result cmk_keyring_decrypt(const struct cmk_keyring *keyring,
 // the envelope is whole, authentic or yours.
 bool cmk_is_envelope(const uint8_t *bytes,
                      size_t len);
+
+// Begins an envelope that goes to a callback, which gets the header at once. `userdata` stays the caller's and must live as long as the
+// encryptor. `options` may be NULL.
+cmk_result cmk_encryptor_new(const struct cmk_keyring *keyring,
+                             const struct cmk_context *context,
+                             cmk_write_callback write,
+                             void *userdata,
+                             const struct cmk_stream_options *options,
+                             struct cmk_encryptor **out,
+                             struct cmk_error **err);
+
+// Begins an envelope that goes to a file descriptor. The descriptor is duplicated: the caller's may be closed right after. A closed pipe
+// raises SIGPIPE, unless the program ignores it.
+cmk_result cmk_encryptor_new_fd(const struct cmk_keyring *keyring,
+                                const struct cmk_context *context,
+                                int32_t fd,
+                                const struct cmk_stream_options *options,
+                                struct cmk_encryptor **out,
+                                struct cmk_error **err);
+
+// Encrypts more. All of it is taken, or the stream has failed.
+cmk_result cmk_encryptor_write(struct cmk_encryptor *encryptor,
+                               const uint8_t *plaintext,
+                               size_t plaintext_len,
+                               struct cmk_error **err);
+
+// Writes the end. Only then is what was written an envelope. The encryptor has to be freed all the same.
+cmk_result cmk_encryptor_finish(struct cmk_encryptor *encryptor, struct cmk_error **err);
+
+// Ends an encryptor and calls nobody. If it wasn't finished, what was written is no envelope: every reader refuses it. From its own
+// callback it does nothing.
+void cmk_encryptor_free(struct cmk_encryptor *encryptor);
+
+// Opens an envelope that comes from a callback; its header is read and checked at once. `userdata` stays the caller's and must live as long
+// as the decryptor. `options` may be NULL.
+cmk_result cmk_decryptor_new(const struct cmk_keyring *keyring,
+                             const struct cmk_context *context,
+                             cmk_read_callback read,
+                             void *userdata,
+                             const struct cmk_stream_options *options,
+                             struct cmk_decryptor **out,
+                             struct cmk_error **err);
+
+// Opens an envelope that comes from a file descriptor, which is duplicated: the caller's may be closed right after. The two share
+// their position.
+cmk_result cmk_decryptor_new_fd(const struct cmk_keyring *keyring,
+                                const struct cmk_context *context,
+                                int32_t fd,
+                                const struct cmk_stream_options *options,
+                                struct cmk_decryptor **out,
+                                struct cmk_error **err);
+
+// Gives more plaintext: up to `capacity` bytes, which must not be 0. *out_len of 0 means the end, and that the envelope was whole. A
+// stream that is cut or damaged fails instead, after the chunks before: discard those then.
+cmk_result cmk_decryptor_read(struct cmk_decryptor *decryptor,
+                              uint8_t *out,
+                              size_t capacity,
+                              size_t *out_len,
+                              struct cmk_error **err);
+
+// Ends a decryptor. From its own callback it does nothing.
+void cmk_decryptor_free(struct cmk_decryptor *decryptor);
+
+// Opens an envelope that callbacks read.
+cmk_result cmk_reader_new(const struct cmk_keyring *keyring,
+                          const struct cmk_context *context,
+                          const struct cmk_source *source,
+                          struct cmk_reader **out,
+                          struct cmk_error **err);
+
+// Opens the envelope that a file descriptor of a regular file or a block device has. The descriptor is duplicated: the caller's may be
+// closed right after. Its position is neither used nor changed.
+cmk_result cmk_reader_open_fd(const struct cmk_keyring *keyring,
+                              const struct cmk_context *context,
+                              int32_t fd,
+                              struct cmk_reader **out,
+                              struct cmk_error **err);
+
+// Opens an envelope by its file's name. If a rewrap of the file was interrupted, the header is completed from the file beside it; nothing
+// is written.
+cmk_result cmk_reader_open_file(const struct cmk_keyring *keyring,
+                                const struct cmk_context *context,
+                                const char *path,
+                                struct cmk_reader **out,
+                                struct cmk_error **err);
+
+// Bytes of plaintext, authenticated.
+uint64_t cmk_reader_len(const struct cmk_reader *reader);
+
+// Fills `out` with the plaintext from `offset` on: all of it, less only at the end, 0 bytes behind it.
+cmk_result cmk_reader_read_at(const struct cmk_reader *reader,
+                              uint64_t offset,
+                              uint8_t *out,
+                              size_t capacity,
+                              size_t *out_len,
+                              struct cmk_error **err);
+
+// Ends a reader.
+void cmk_reader_free(struct cmk_reader *reader);
+
+// Encrypts a file into another one. The destination appears whole and synced, or not at all; until then only its owner may read it, then it
+// has the source's mode. `options` and `plaintext_len`, the bytes that were encrypted, may be NULL.
+cmk_result cmk_keyring_encrypt_file(const struct cmk_keyring *keyring,
+                                    const char *source,
+                                    const char *destination,
+                                    const struct cmk_context *context,
+                                    const struct cmk_file_options *options,
+                                    uint64_t *plaintext_len,
+                                    struct cmk_error **err);
+
+// Decrypts a file into another one, as cmk_keyring_encrypt_file does: a damaged or cut envelope leaves nothing.
+cmk_result cmk_keyring_decrypt_file(const struct cmk_keyring *keyring,
+                                    const char *source,
+                                    const char *destination,
+                                    const struct cmk_context *context,
+                                    const struct cmk_file_options *options,
+                                    uint64_t *plaintext_len,
+                                    struct cmk_error **err);
+
+// Gives an envelope, or the header of one, with its data key wrapped by the key `to`; the body stays. `recipients` is a CMK_RECIPIENTS_...
+// It revokes nothing: an old copy of the header works for as long as the old key version does.
+cmk_result cmk_keyring_rewrap(const struct cmk_keyring *keyring,
+                              const uint8_t *envelope,
+                              size_t envelope_len,
+                              const char *to,
+                              uint32_t recipients,
+                              struct cmk_buffer **out,
+                              struct cmk_error **err);
+
+// Rewraps a file, safe against a crash at any instruction: the same call made again completes what was interrupted. `outcome`, a
+// CMK_REWRAP_..., may be NULL.
+cmk_result cmk_keyring_rewrap_file(const struct cmk_keyring *keyring,
+                                   const char *path,
+                                   const char *to,
+                                   uint32_t recipients,
+                                   uint32_t *outcome,
+                                   struct cmk_error **err);
+
+// Rewraps every row of the keyring's key store; compact envelopes stay as they are. `rewritten` may be NULL. After a failure the rows done so
+// far stay done.
+cmk_result cmk_keyring_rewrap_key_store(const struct cmk_keyring *keyring,
+                                        const char *to,
+                                        uint32_t recipients,
+                                        size_t *rewritten,
+                                        struct cmk_error **err);
 
 // Reads the header that bytes begin with: an envelope, or its first 64 KiB.
 cmk_result cmk_inspection_new(const uint8_t *envelope,

@@ -8,12 +8,13 @@
 use std::ffi::{CStr, OsStr, c_char};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, TryLockError};
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
 use crate::call::{Fault, Outcome, invalid, wrong_state};
+pub(crate) use crate::structure::{optional_structure, structure};
 
 /// Whether `p` can be dereferenced, as far as one can see.
-fn check<T>(name: &str, p: *const T) -> Outcome {
+pub(crate) fn check<T>(name: &str, p: *const T) -> Outcome {
     if p.is_null() {
         return Err(invalid(format!("{name} is NULL")));
     }
@@ -85,6 +86,18 @@ pub(crate) unsafe fn text<'a>(name: &str, p: *const c_char) -> Outcome<&'a str> 
     // SAFETY: as above.
     let text = unsafe { CStr::from_ptr(p) };
     text.to_str().map_err(|_| invalid(format!("{name} is not UTF-8")))
+}
+
+/// Text that may be missing.
+///
+/// # Safety
+/// As for [`text`].
+pub(crate) unsafe fn optional_text<'a>(name: &str, p: *const c_char) -> Outcome<Option<&'a str>> {
+    if p.is_null() {
+        return Ok(None);
+    }
+    // SAFETY: as above.
+    unsafe { text(name, p) }.map(Some)
 }
 
 /// A file's name, in any encoding.
@@ -312,6 +325,10 @@ impl<T> OneAtATime<T> {
                 Err(wrong_state("it is in use by another call; it belongs to one thread at a time"))
             }
         }
+    }
+
+    pub(crate) fn into_inner(self) -> T {
+        self.0.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn in_use(&self) -> bool {

@@ -9,6 +9,7 @@
 mod call;
 
 mod arg;
+mod structure;
 
 // In the order of the header.
 mod result;
@@ -21,23 +22,47 @@ mod context;
 
 mod local;
 
+mod callback;
+
+mod sink;
+
+mod provider;
+
+mod key_store;
+
 mod keyring;
 
 mod builder;
 
 mod document;
 
+mod stream;
+
+mod reader;
+
+mod file;
+
+mod rewrap;
+
 mod inspection;
 
 pub use buffer::*;
 pub use builder::*;
+pub use callback::*;
 pub use context::*;
 pub use document::*;
 pub use error::*;
+pub use file::*;
 pub use inspection::*;
+pub use key_store::*;
 pub use keyring::*;
 pub use local::*;
+pub use provider::*;
+pub use reader::*;
 pub use result::*;
+pub use rewrap::*;
+pub use sink::*;
+pub use stream::*;
 
 #[cfg(test)]
 mod tests;
