@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueHint};
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 use cmkit::{KeyId, KeyRef, KeyType};
 
@@ -173,18 +173,27 @@ pub(crate) enum Key {
     },
     /// Bring in a key from a JWK, or an RSA key from PEM; a public key alone only encrypts
     Import {
-        /// Name of the key
-        #[arg(value_parser = parse_name)]
-        name: String,
+        /// NAME[/VERSION], with or without local:; a version where the file doesn't say it
+        #[arg(value_name = "NAME", value_parser = parse_local)]
+        name: KeyRef,
         /// File with a JWK (as exported), a PKCS#8 private key or a public key in PEM; "-" for standard input
         #[arg(value_hint = ValueHint::FilePath)]
         file: PathBuf,
     },
     /// Write a key as a JWK, secret parts included, or its public half as PEM
     Export {
-        /// Only the public half of an RSA key, as PEM
+        /// Only the public half of an RSA key
         #[arg(long)]
         public: bool,
+        /// As what to write a public half: pem, or jwk, which says which version it is
+        #[arg(
+            long,
+            requires = "public",
+            value_enum,
+            default_value_t,
+            value_name = "FORMAT"
+        )]
+        format: PublicFormat,
         /// Output file, mode 0600; "-" for standard output, which must not be a terminal for a secret [default: -]
         #[arg(short, long, value_name = "OUT", value_hint = ValueHint::FilePath)]
         output: Option<PathBuf>,
@@ -204,6 +213,14 @@ pub(crate) enum Key {
         #[arg(value_parser = parse_version)]
         id: KeyId,
     },
+}
+
+/// How the public half of a key is written.
+#[derive(Clone, Copy, Default, ValueEnum)]
+pub(crate) enum PublicFormat {
+    #[default]
+    Pem,
+    Jwk,
 }
 
 fn parse_pair(text: &str) -> Result<(String, String), String> {

@@ -21,7 +21,7 @@ use crate::text::printable;
 
 /// `cmkit encrypt`
 pub(crate) fn encrypt(args: Encrypt, home: &Home, signals: &Signals) -> Result {
-    let job = Job::new(Doing::Encrypt, &args.common, signals)?;
+    let job = Job::new(Doing::Encrypt, &args.common, home, signals)?;
     let (input, output) = places(args.input, args.output, &args.common, Doing::Encrypt)?;
     let keyring = home.encrypting(&args.key, args.common.workspace.as_deref())?;
     job.encrypt(&keyring, input, output)
@@ -29,7 +29,7 @@ pub(crate) fn encrypt(args: Encrypt, home: &Home, signals: &Signals) -> Result {
 
 /// `cmkit decrypt`
 pub(crate) fn decrypt(args: Decrypt, home: &Home, signals: &Signals) -> Result {
-    let job = Job::new(Doing::Decrypt, &args.common, signals)?;
+    let job = Job::new(Doing::Decrypt, &args.common, home, signals)?;
     let (input, output) = places(args.input, args.output, &args.common, Doing::Decrypt)?;
     let keyring = home.opening(&args.key, args.common.workspace.as_deref())?;
     job.decrypt(&keyring, input, output)
@@ -51,11 +51,12 @@ struct Job<'a> {
     context: EncryptionContext,
     overwrite: Overwrite,
     quiet: bool,
+    home: &'a Home,
     signals: &'a Signals,
 }
 
 impl<'a> Job<'a> {
-    fn new(doing: Doing, common: &Common, signals: &'a Signals) -> Result<Self> {
+    fn new(doing: Doing, common: &Common, home: &'a Home, signals: &'a Signals) -> Result<Self> {
         let pairs = common.context.iter().map(|(key, value)| (key, value));
         Ok(Self {
             doing,
@@ -66,6 +67,7 @@ impl<'a> Job<'a> {
                 Overwrite::Refuse
             },
             quiet: common.quiet,
+            home,
             signals,
         })
     }
@@ -178,24 +180,22 @@ impl<'a> Job<'a> {
         })
     }
 
-    /// A fault found when authentic chunks before it were given away already.
+    /// The same, when what came before the fault was given away already.
     fn broken_release(&self, end: End, done: u64, names: &Names) -> Failure {
-        let broken_input = matches!(end, End::Reading(_));
-        let failure = self.broken(end, names);
-        if broken_input && done > 0 {
-            let to = names.to.display();
-            return failure.and(&format!(
-                "{done} bytes went to {to} before that was seen: don't use them"
-            ));
+        match end {
+            End::Reading(e) if done > 0 => {
+                let error = cmkit::error_from_io(e).in_file(&names.from);
+                Failure::after_release(&error, done, &names.to)
+            }
+            end => self.broken(end, names),
         }
-        failure
     }
 
     /// The failure; where a signal is the reason, that.
     fn failed(&self, error: &Error) -> Failure {
         match self.signals.check() {
             Err(signal) if error.kind() == ErrorKind::Cancelled => signal,
-            _ => Failure::of(error, self.doing),
+            _ => self.home.failure(error, self.doing),
         }
     }
 }

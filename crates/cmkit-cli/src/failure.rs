@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{self, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 use cmkit::{Error, ErrorKind, KeyRef};
@@ -94,6 +95,11 @@ impl Failure {
 
     /// A core error, in the words of the command line.
     pub(crate) fn of(error: &Error, doing: Doing) -> Self {
+        Self::missing_from(error, doing, None)
+    }
+
+    /// The same; with a directory it is about a key that isn't in there.
+    pub(crate) fn missing_from(error: &Error, doing: Doing, home: Option<&Path>) -> Self {
         if error
             .io()
             .is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe)
@@ -102,7 +108,7 @@ impl Failure {
         }
         Self {
             code: exit_code(error.kind()),
-            message: Some(sentence(error, doing)),
+            message: Some(sentence(error, doing, home)),
         }
     }
 
@@ -112,6 +118,29 @@ impl Failure {
             return Self::unread();
         }
         Self::other(format!("cannot write to standard output: {error}"))
+    }
+
+    /// A fault that was seen after authentic chunks before it had been given away.
+    pub(crate) fn after_release(error: &Error, done: u64, to: &Path) -> Self {
+        let what = match error.root() {
+            // Its own sentence says that nothing was decrypted.
+            Error::AuthenticationFailed => {
+                "authentication failed: the data was changed or damaged".to_owned()
+            }
+            other => other.to_string(),
+        };
+        let what = match error {
+            Error::File { path, .. } => format!("{}: {what}", path.display()),
+            _ => what,
+        };
+        let message = format!(
+            "{what}; {done} bytes went to {} before that was seen: don't use them",
+            to.display()
+        );
+        Self {
+            code: exit_code(error.kind()),
+            message: Some(message),
+        }
     }
 
     /// The same, with more to say.
@@ -148,7 +177,7 @@ pub(crate) fn say(message: &str) {
 }
 
 /// The core's sentence, or a better one where the command line has a flag to offer.
-fn sentence(error: &Error, doing: Doing) -> String {
+fn sentence(error: &Error, doing: Doing, home: Option<&Path>) -> String {
     let with_file = |text: String| match error {
         Error::File { path, .. } => format!("{}: {text}", path.display()),
         _ => text,
@@ -164,10 +193,12 @@ fn sentence(error: &Error, doing: Doing) -> String {
         Error::AuthenticationFailed if doing == Doing::Decrypt => {
             format!("{error}; was it encrypted with `--context`? Then give the same again")
         }
-        Error::Provider(e) if error.kind() == ErrorKind::KeyNotFound && doing != Doing::Encrypt => {
+        // The provider would advise to create the key, which opens nothing.
+        Error::Provider(e) if home.is_some() => {
             let key = e.key.as_deref().unwrap_or("the key");
+            let dir = home.unwrap_or(Path::new("")).display();
             with_file(format!(
-                "key {key} is not in this key directory; name the right directory with `--home`, or \
+                "key {key} is not in the key directory {dir}; name the right one with `--home`, or \
                  restore the key from a backup with `cmkit key import`"
             ))
         }

@@ -22,6 +22,12 @@ pub(crate) fn run(args: &Inspect) -> Result {
         (PathBuf::from("standard input"), stdin)
     } else {
         let file = File::open(&args.file).map_err(|e| cannot("open", &args.file, &e))?;
+        if file.metadata().is_ok_and(|m| m.is_dir()) {
+            return Err(Failure::usage(format!(
+                "{} is a directory",
+                args.file.display()
+            )));
+        }
         (args.file.clone(), file)
     };
     let mut header = Vec::new();

@@ -42,10 +42,14 @@ pub(crate) fn run(command: Key, home: &Home, signals: &Signals) -> Result {
         Key::Import { name, file } => exchange::import(&provider, &name, &file),
         Key::Export {
             public,
+            format,
             output,
             force,
             id,
-        } => exchange::export(&provider, &id, public, output.as_deref(), force),
+        } => {
+            let public = public.then_some(format);
+            exchange::export(&provider, &id, public, output.as_deref(), force)
+        }
         Key::Delete { yes_destroy, id } => delete(&provider, &id, yes_destroy),
     }
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use cmkit::{AllowEntry, DefaultKeyProvider, KeyRef, Keyring, LocalKeyProvider};
+use cmkit::{AllowEntry, DefaultKeyProvider, Error, ErrorKind, KeyRef, Keyring, LocalKeyProvider};
 
 use crate::failure::{Doing, Failure, Result, say};
 
@@ -16,7 +16,8 @@ impl Home {
         Self(dir)
     }
 
-    fn dir(&self) -> Result<PathBuf> {
+    /// Its path, absolute.
+    pub(crate) fn dir(&self) -> Result<PathBuf> {
         let dir = match &self.0 {
             Some(dir) if dir.as_os_str().is_empty() => {
                 return Err(Failure::usage("`--home` names no directory"));
@@ -31,6 +32,24 @@ impl Home {
     /// Its keys. Nothing is made.
     pub(crate) fn provider(&self) -> Result<LocalKeyProvider> {
         LocalKeyProvider::at(self.dir()?).map_err(|e| Failure::of(&e, Doing::Else))
+    }
+
+    /// What went wrong with a keyring of this directory.
+    pub(crate) fn failure(&self, error: &Error, doing: Doing) -> Failure {
+        let is_missing = doing != Doing::Encrypt
+            && error.kind() == ErrorKind::KeyNotFound
+            && !self.has_known(error.provider().and_then(|e| e.key.as_deref()));
+        let dir = is_missing.then(|| self.dir().ok()).flatten();
+        Failure::missing_from(error, doing, dir.as_deref())
+    }
+
+    /// Whether the key is or was here.
+    fn has_known(&self, key: Option<&str>) -> bool {
+        let Some(key) = key.and_then(|key| KeyRef::parse(key).ok()) else {
+            return true;
+        };
+        self.provider()
+            .is_ok_and(|provider| provider.show(&key).is_ok())
     }
 
     /// To encrypt: `local:default`, and only that, is made when it isn't there.

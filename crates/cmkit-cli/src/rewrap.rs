@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::Path;
 
-use cmkit::KeyRef;
+use cmkit::{Inspection, KeyRef};
 
 use crate::args;
 use crate::failure::{Doing, Failure, Result};
@@ -16,33 +16,44 @@ use crate::text::printable;
 pub(crate) fn run(args: &args::Rewrap, home: &Home, signals: &Signals) -> Result {
     let mut allowed = args.key.clone();
     allowed.push(args.to.clone());
-    let keyring = home.opening(&allowed, None)?;
     let mut rewrap = cmkit::Rewrap::to(args.to.clone());
     if args.only {
         rewrap = rewrap.only();
     }
     let mut first_failure = None;
     for path in &args.files {
-        // A rewrap survives being killed; being let finish it needs no completing later.
-        let held = signals.hold();
         signals.check()?;
-        let result = keyring.rewrap_file(path, &rewrap);
+        // A rewrap survives being killed; one that may finish needs no completing later.
+        let held = signals.hold();
+        let done = rewrap_file(path, &allowed, &rewrap, home);
         drop(held);
-        match result {
-            Ok(_) if args.quiet => {}
-            Ok(_) => report(path, &args.to)?,
-            Err(e) => {
-                let failure = Failure::of(&e, Doing::Rewrap);
+        match done {
+            Ok(()) if args.quiet => {}
+            Ok(()) => report(path, &args.to)?,
+            Err(failure) => {
                 failure.say();
                 first_failure.get_or_insert(failure.code());
             }
         }
     }
-    signals.check()?;
     match first_failure {
         None => Ok(()),
         Some(code) => Err(Failure::silent(code)),
     }
+}
+
+fn rewrap_file(path: &Path, allowed: &[KeyRef], rewrap: &cmkit::Rewrap, home: &Home) -> Result {
+    if path.is_dir() {
+        return Err(Failure::usage(format!(
+            "{} is a directory; name its files one by one",
+            path.display()
+        )));
+    }
+    // The capsule proves the workspace, and no plaintext comes out: the header's own will do.
+    let workspace = header(path).and_then(|header| header.workspace);
+    let keyring = home.opening(allowed, workspace.as_deref())?;
+    let done = keyring.rewrap_file(path, rewrap);
+    done.map(drop).map_err(|e| home.failure(&e, Doing::Rewrap))
 }
 
 fn report(path: &Path, to: &KeyRef) -> Result {
@@ -53,14 +64,24 @@ fn report(path: &Path, to: &KeyRef) -> Result {
 
 /// The version that wrapped it, as the new header says.
 fn wrapped_by(path: &Path, to: &KeyRef) -> Option<String> {
-    let mut header = Vec::new();
-    File::open(path)
-        .ok()?
-        .take(64 * 1024)
-        .read_to_end(&mut header)
-        .ok()?;
-    let recipients = cmkit::inspect(&header).ok()?.recipients;
-    let ours = recipients.into_iter().filter(|r| r.key_id.same_key(to));
+    let recipients = header(path)?.recipients.into_iter();
+    let ours = recipients.filter(|r| r.key_id.same_key(to));
     ours.max_by_key(|r| r.wrapped_at)
         .map(|r| r.key_id.to_string())
+}
+
+/// What a file's header says; if an interrupted rewrap left it half-written, the one beside it, which has the same CORE.
+fn header(path: &Path) -> Option<Inspection> {
+    let real = std::fs::canonicalize(path).ok()?;
+    let mut sidecar = real.clone().into_os_string();
+    sidecar.push(".cmk-rewrap");
+    [real, sidecar.into()].into_iter().find_map(|path| {
+        let mut bytes = Vec::new();
+        File::open(path)
+            .ok()?
+            .take(64 * 1024)
+            .read_to_end(&mut bytes)
+            .ok()?;
+        cmkit::inspect(&bytes).ok()
+    })
 }

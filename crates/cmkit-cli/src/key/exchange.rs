@@ -7,6 +7,7 @@ use std::path::Path;
 use cmkit::{AtomicFile, KeyId, KeyRef, LocalKeyProvider, Overwrite, SecretBytes};
 
 use super::{failed, print};
+use crate::args::PublicFormat;
 use crate::failure::{Doing, Failure, Result};
 use crate::pipe;
 use crate::place::cannot;
@@ -14,11 +15,10 @@ use crate::place::cannot;
 /// Bytes in the longest key file.
 const MAX_LEN: u64 = 64 * 1024;
 
-pub(super) fn import(provider: &LocalKeyProvider, name: &str, path: &Path) -> Result {
-    let key = KeyRef::local(name).map_err(failed)?;
+pub(super) fn import(provider: &LocalKeyProvider, key: &KeyRef, path: &Path) -> Result {
     let text = read(path)?;
     let id = provider
-        .import(&key, text.expose())
+        .import(key, text.expose())
         .map_err(|e| failed(e.in_file(path)))?;
     print(&format!("{id}\n"))
 }
@@ -42,15 +42,18 @@ fn read(path: &Path) -> Result<SecretBytes> {
 pub(super) fn export(
     provider: &LocalKeyProvider,
     key: &KeyRef,
-    public: bool,
+    public: Option<PublicFormat>,
     output: Option<&Path>,
     force: bool,
 ) -> Result {
     let id = version(provider, key)?;
     let output = output.filter(|path| path.as_os_str() != "-");
-    if public {
-        let text = provider.export_public(&id).map_err(failed)?;
-        return write(text.as_bytes(), output, force);
+    if let Some(format) = public {
+        let text = match format {
+            PublicFormat::Pem => provider.export_public(&id),
+            PublicFormat::Jwk => provider.export_public_jwk(&id),
+        };
+        return write(text.map_err(failed)?.as_bytes(), output, force);
     }
     if output.is_none() && io::stdout().is_terminal() {
         return Err(Failure::usage(
