@@ -12,7 +12,8 @@ use crate::buffer::{Input, Items, Output, new_bytes};
 use crate::error::{blocking, to_python};
 use crate::{large, raised};
 
-/// Shorter data is worked on without letting go of the interpreter, which would cost more than the work.
+/// Data up to this length is worked on without letting go of the interpreter. To let go and take it again costs 0.1 us when nobody else wants it, and
+/// up to the interpreter's switch interval of 5 ms when somebody does; the work takes 1 to 3 us.
 const HELD: usize = 16 << 10;
 /// Data that others may write is copied at once up to here, beyond in slices.
 const COPIED: usize = 1 << 20;
