@@ -7,9 +7,11 @@
 mod in_place;
 mod length;
 mod parallel;
+mod plain_buffer;
 
 pub(crate) use self::length::{MAX_PLAINTEXT_LEN, body_len, plaintext_len, slots_len};
 pub(crate) use self::parallel::{RUN_CHUNKS, default_threads, drain, threads_for};
+pub(crate) use self::plain_buffer::PlainBuffer;
 
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;

@@ -13,8 +13,8 @@ use crate::crypto::CryptoError;
 pub(crate) const MAX_THREADS: usize = 8;
 /// Chunks that a thread takes at a time: short enough that a thread that was held up doesn't hold up the end.
 pub(crate) const RUN_CHUNKS: usize = 16;
-/// Bytes below which another thread costs more than it gains.
-const MIN_PER_THREAD: usize = 32 * SLOT_LEN;
+/// Bytes for each thread below which another one costs more than it gains: to begin one takes as long as to seal 300 KiB or more.
+const MIN_PER_THREAD: usize = 1 << 20;
 
 /// As many threads as there are CPUs for this process, at most [`MAX_THREADS`]. Asked once: the answer takes reading files.
 pub(crate) fn default_threads() -> usize {

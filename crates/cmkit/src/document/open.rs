@@ -125,7 +125,7 @@ impl<'a> Opened<'a> {
             return match opened {
                 Ok(()) => Ok(out),
                 Err(error) => {
-                    out.zeroize();
+                    out[..].zeroize();
                     Err(error)
                 }
             };
@@ -137,7 +137,7 @@ impl<'a> Opened<'a> {
                 self.message
                     .open_chunks(number as u64, slot, &mut out[number * CHUNK_LEN..], 1)
             {
-                out.zeroize();
+                out[..].zeroize();
                 return Err(error);
             }
         }

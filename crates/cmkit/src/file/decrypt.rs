@@ -5,14 +5,12 @@ use std::io::{self, Read as _, Write as _};
 use std::path::Path;
 use std::time::Instant;
 
-use zeroize::Zeroizing;
-
 use super::atomic::AtomicFile;
 use super::encrypt::write_all_at;
 use super::options::FileOptions;
 use super::source::Source;
 use super::stripes::{Reporter, STRIPE_LEN, for_each_stripe};
-use crate::chunked::{CHUNK_LEN, RUN_CHUNKS, SLOT_LEN};
+use crate::chunked::{CHUNK_LEN, PlainBuffer, RUN_CHUNKS, SLOT_LEN};
 use crate::context::EncryptionContext;
 use crate::crypto::TAG_LEN;
 use crate::error::{Error, Result};
@@ -86,12 +84,7 @@ impl Keyring {
         let total = reader.len();
         let out = AtomicFile::create(destination, options.overwrite)?;
 
-        let buffers = || {
-            (
-                vec![0; RUN_CHUNKS * SLOT_LEN],
-                Zeroizing::new(vec![0; STRIPE_LEN]),
-            )
-        };
+        let buffers = || (vec![0; RUN_CHUNKS * SLOT_LEN], PlainBuffer::new(STRIPE_LEN));
         for_each_stripe(total, options, buffers, |(slots, text), stripe| {
             let chunks = stripe.len / CHUNK_LEN + usize::from(stripe.is_last);
             let slots = &mut slots[..stripe.len + TAG_LEN * chunks];
@@ -128,7 +121,7 @@ impl Keyring {
             .decryptor_with(file, context, stream)
             .map_err(|e| e.in_file(path))?;
         let mut out = AtomicFile::create(destination, options.overwrite)?;
-        let mut buffer = Zeroizing::new(vec![0; STRIPE_LEN]);
+        let mut buffer = PlainBuffer::new(STRIPE_LEN);
         let mut total = 0;
         loop {
             let have = match plaintext.read(&mut buffer) {

@@ -5,13 +5,11 @@ use std::io::{self, Read as _, Write as _};
 use std::path::Path;
 use std::time::Instant;
 
-use zeroize::Zeroizing;
-
 use super::atomic::AtomicFile;
 use super::options::FileOptions;
 use super::source::Source;
 use super::stripes::{Reporter, STRIPE_LEN, for_each_stripe};
-use crate::chunked::{Message, RUN_CHUNKS, SLOT_LEN, slots_len};
+use crate::chunked::{Message, PlainBuffer, RUN_CHUNKS, SLOT_LEN, slots_len};
 use crate::context::EncryptionContext;
 use crate::crypto::TAG_LEN;
 use crate::error::{Error, Result};
@@ -93,12 +91,7 @@ impl Keyring {
         let front = [key.header(), &preamble].concat();
         out.write_all(&front).map_err(write_fail)?;
 
-        let buffers = || {
-            (
-                Zeroizing::new(vec![0; STRIPE_LEN]),
-                vec![0; RUN_CHUNKS * SLOT_LEN],
-            )
-        };
+        let buffers = || (PlainBuffer::new(STRIPE_LEN), vec![0; RUN_CHUNKS * SLOT_LEN]);
         for_each_stripe(total, options, buffers, |(text, slots), stripe| {
             let text = &mut text[..stripe.len];
             let have =
@@ -137,7 +130,7 @@ impl Keyring {
         let mut out = self
             .encryptor_with(out, context, stream)
             .map_err(|e| e.in_file(destination))?;
-        let mut buffer = Zeroizing::new(vec![0; STRIPE_LEN]);
+        let mut buffer = PlainBuffer::new(STRIPE_LEN);
         loop {
             let have = match source.file.read(&mut buffer) {
                 Ok(0) => break,

@@ -2,9 +2,7 @@
 
 use std::sync::Mutex;
 
-use zeroize::Zeroizing;
-
-use crate::chunked::SLOT_LEN;
+use crate::chunked::{PlainBuffer, SLOT_LEN};
 use crate::crypto::TAG_LEN;
 use crate::error::Result;
 
@@ -22,7 +20,7 @@ struct Opened {
     number: u64,
     text_len: usize,
     /// Plaintext in the slot that it was opened in. On the heap, so that moving it leaves no copy.
-    slot: Zeroizing<Vec<u8>>,
+    slot: PlainBuffer,
 }
 
 impl ChunkCache {
@@ -38,8 +36,7 @@ impl ChunkCache {
         let chunk = match kept {
             Some(chunk) if chunk.number == number => chunk,
             other => {
-                let mut slot =
-                    other.map_or_else(|| Zeroizing::new(vec![0; SLOT_LEN]), |old| old.slot);
+                let mut slot = other.map_or_else(|| PlainBuffer::new(SLOT_LEN), |old| old.slot);
                 open(&mut slot[..len])?;
                 Opened {
                     number,

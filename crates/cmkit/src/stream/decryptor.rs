@@ -17,8 +17,8 @@ use crate::keyring::{Keyring, OpeningKey};
 ///
 /// Errors of cmkit travel inside [`io::Error`]; [`error_from_io`](crate::error_from_io) gets them out.
 ///
-/// Reads ahead up to 4 MiB (256 KiB with one thread), beginning with one chunk, and reads to the end of what it is given: bytes after the envelope
-/// make it an error. Interrupted and short reads are coped with. Buffers are zeroized. Batches are opened by several threads, see
+/// Reads ahead, 16 KiB at first, 256 KiB later and 4 MiB from 64 MiB on, and reads to the end of what it is given: bytes after the envelope
+/// make it an error. Interrupted and short reads are coped with. Buffers are zeroized. Long streams are opened by several threads, see
 /// [`StreamOptions::threads`]; large reads straight into the caller's buffer. A `Decryptor` belongs to one thread at a time.
 ///
 /// ```

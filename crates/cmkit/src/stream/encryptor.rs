@@ -14,9 +14,9 @@ use crate::keyring::{Keyring, SealingKey};
 /// [`finish`](Self::finish) writes the end. Without it, when the `Encryptor` is dropped or the process dies, what was written is no
 /// envelope: every reader refuses it. After any error the stream stays failed, and it works only in the process that made it, not in one forked from that.
 ///
-/// Plaintext is buffered a chunk of 16 KiB at least and a batch of 4 MiB at most (256 KiB with one thread), and zeroized when the stream
-/// ends in whichever way. Large writes are encrypted from the caller's buffer. Batches are sealed by several threads; see
-/// [`StreamOptions::threads`]. An `Encryptor` belongs to one thread at a time.
+/// Plaintext is buffered, 16 KiB at first, 256 KiB later and 4 MiB from 64 MiB on, and zeroized when the stream ends in whichever
+/// way. Large writes are encrypted from the caller's buffer. Long streams are sealed by several threads; see [`StreamOptions::threads`].
+/// An `Encryptor` belongs to one thread at a time.
 ///
 /// ```
 /// use std::io::Write;

@@ -2,11 +2,9 @@
 
 use std::io::Read;
 
-use zeroize::Zeroizing;
-
 use super::options::Batch;
 use super::read_full;
-use crate::chunked::{CHUNK_LEN, Message, SLOT_LEN, text_len};
+use crate::chunked::{CHUNK_LEN, Message, PlainBuffer, SLOT_LEN, text_len};
 use crate::crypto::TAG_LEN;
 use crate::error::{Error, Result};
 
@@ -16,7 +14,7 @@ pub(super) struct OpeningReader<R: Read> {
     message: Message,
     batch: Batch,
     /// A batch of chunks: opened ones up to `opened`, then sealed ones up to `have`.
-    slots: Zeroizing<Vec<u8>>,
+    slots: PlainBuffer,
     opened: usize,
     have: usize,
     /// Plaintext bytes of the batch that were given out.
@@ -33,7 +31,7 @@ impl<R: Read> OpeningReader<R> {
             reader,
             message,
             batch,
-            slots: Zeroizing::default(),
+            slots: PlainBuffer::default(),
             opened: 0,
             have: 0,
             taken: 0,
@@ -106,10 +104,11 @@ impl<R: Read> OpeningReader<R> {
     }
 
     fn read_batch(&mut self) -> Result<()> {
-        let max = self.batch.max_slots_len();
-        if self.have == self.slots.len() && self.slots.len() < max {
-            // Begins small and grows with the stream. Nothing in it is needed any more.
-            self.slots = Zeroizing::new(vec![0; (2 * self.slots.len()).clamp(SLOT_LEN, max)]);
+        let done = self.number * CHUNK_LEN as u64;
+        let len = self.batch.next_slots_len(self.slots.len(), done);
+        if len > self.slots.len() {
+            // Nothing in the old one is needed any more.
+            self.slots = PlainBuffer::new(len);
         }
         self.number += (self.have / SLOT_LEN) as u64;
         (self.have, self.opened, self.taken) = (0, 0, 0);
@@ -127,7 +126,7 @@ impl<R: Read> OpeningReader<R> {
 
     /// Zeroizes what was opened and not yet given out.
     pub(super) fn wipe(&mut self) {
-        self.slots = Zeroizing::default();
+        self.slots = PlainBuffer::default();
         (self.have, self.opened, self.taken) = (0, 0, 0);
     }
 

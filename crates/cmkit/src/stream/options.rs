@@ -3,10 +3,12 @@
 use crate::chunked::{CHUNK_LEN, SLOT_LEN, default_threads};
 use crate::keyring::Form;
 
-/// Chunks that a stream holds at most when it uses several threads: 4 MiB.
-const BATCH_CHUNKS: usize = 256;
-/// And with a single thread, which gains nothing from more: 256 KiB.
-const BATCH_CHUNKS_ALONE: usize = 16;
+/// Chunks that a stream works on at a time, alone: 256 KiB, which stay in the cache.
+const ALONE_CHUNKS: usize = 16;
+/// And together with other threads: 4 MiB, so that there is something to share.
+const TOGETHER_CHUNKS: usize = 256;
+/// From this length on a stream is worth other threads and the memory for them.
+const LONG_LEN: u64 = 64 << 20;
 
 /// Options of a stream; [`Default`] suits most.
 #[derive(Clone, Debug, Default)]
@@ -34,8 +36,8 @@ impl StreamOptions {
         self
     }
 
-    /// Threads that work on a batch, counting the caller's; they end before the call does. Default: one for each CPU, at most 8. With 1 the
-    /// stream holds no more than 256 KiB, else no more than 4 MiB. 0 counts as 1.
+    /// Threads that work on a batch, counting the caller's; they end before the call does. Default: one for each CPU, at most 8. 0 counts
+    /// as 1. Other threads join in from 64 MiB on; the stream holds 256 KiB until then, and 4 MiB from then on.
     #[must_use]
     pub fn threads(mut self, threads: usize) -> Self {
         self.threads = Some(threads);
@@ -50,31 +52,48 @@ impl StreamOptions {
     }
 
     pub(super) fn batch(&self) -> Batch {
-        let threads = self.threads.unwrap_or_else(default_threads).max(1);
         Batch {
-            threads,
-            max_chunks: if threads > 1 {
-                BATCH_CHUNKS
-            } else {
-                BATCH_CHUNKS_ALONE
-            },
+            threads: self.threads.unwrap_or_else(default_threads).max(1),
         }
     }
 }
 
-/// How much a stream does at a time.
+/// How much a stream does at a time, by how long it is so far.
 #[derive(Clone, Copy)]
 pub(super) struct Batch {
     pub(super) threads: usize,
-    max_chunks: usize,
 }
 
 impl Batch {
-    pub(super) fn max_slots_len(self) -> usize {
-        self.max_chunks * SLOT_LEN
+    fn is_shared(self, stream_len: u64) -> bool {
+        self.threads > 1 && stream_len >= LONG_LEN
     }
 
-    pub(super) fn max_text_len(self) -> usize {
-        self.max_chunks * CHUNK_LEN
+    /// Chunks at most.
+    pub(super) fn max_chunks(self, stream_len: u64) -> usize {
+        if self.is_shared(stream_len) {
+            TOGETHER_CHUNKS
+        } else {
+            ALONE_CHUNKS
+        }
+    }
+
+    /// Bytes of whole chunks from which it is better to work on the caller's buffer than to collect more in one's own.
+    pub(super) fn direct_len(self, stream_len: u64) -> usize {
+        if self.is_shared(stream_len) {
+            TOGETHER_CHUNKS / 2 * CHUNK_LEN
+        } else {
+            CHUNK_LEN
+        }
+    }
+
+    /// Bytes for the slots of the next batch, after one of `slots_len`: small streams stay small.
+    pub(super) fn next_slots_len(self, slots_len: usize, stream_len: u64) -> usize {
+        let max = self.max_chunks(stream_len) * SLOT_LEN;
+        if self.is_shared(stream_len) {
+            max
+        } else {
+            (4 * slots_len).clamp(SLOT_LEN, max).max(slots_len)
+        }
     }
 }

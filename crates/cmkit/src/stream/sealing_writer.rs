@@ -2,10 +2,10 @@
 
 use std::io::Write;
 
-use zeroize::{Zeroize as _, Zeroizing};
+use zeroize::Zeroize as _;
 
 use super::options::Batch;
-use crate::chunked::{CHUNK_LEN, MAX_PLAINTEXT_LEN, Message, SLOT_LEN};
+use crate::chunked::{CHUNK_LEN, MAX_PLAINTEXT_LEN, Message, PlainBuffer, SLOT_LEN};
 use crate::crypto::TAG_LEN;
 use crate::error::{Error, Result};
 
@@ -15,7 +15,7 @@ pub(super) struct SealingWriter<W: Write> {
     message: Message,
     batch: Batch,
     /// Plaintext standing in the slots that it is sealed in.
-    slots: Zeroizing<Vec<u8>>,
+    slots: PlainBuffer,
     /// Plaintext bytes in `slots`.
     filled: usize,
     /// Number of the first chunk in `slots`.
@@ -29,7 +29,7 @@ impl<W: Write> SealingWriter<W> {
             writer,
             message,
             batch,
-            slots: Zeroizing::default(),
+            slots: PlainBuffer::default(),
             filled: 0,
             number: 0,
             total: 0,
@@ -48,20 +48,20 @@ impl<W: Write> SealingWriter<W> {
         };
         while !data.is_empty() {
             let offset = self.filled % CHUNK_LEN;
-            if offset == 0 && data.len() >= self.direct_len() {
+            if offset == 0 && data.len() >= self.batch.direct_len(self.total) {
                 self.seal_whole_chunks()?;
-                let (direct, rest) = data
-                    .split_at(data.len().min(self.batch.max_text_len()) / CHUNK_LEN * CHUNK_LEN);
+                let max = self.batch.max_chunks(self.total) * CHUNK_LEN;
+                let (direct, rest) = data.split_at(data.len().min(max) / CHUNK_LEN * CHUNK_LEN);
                 self.seal_directly(direct)?;
                 data = rest;
                 continue;
             }
             let slot = self.filled / CHUNK_LEN * SLOT_LEN;
-            if slot == self.batch.max_slots_len() {
+            if slot == self.slots.len() {
                 self.seal_whole_chunks()?;
+                self.grow();
                 continue;
             }
-            self.make_room(slot + SLOT_LEN);
             let (now, rest) = data.split_at(data.len().min(CHUNK_LEN - offset));
             self.slots[slot + offset..][..now.len()].copy_from_slice(now);
             self.filled += now.len();
@@ -70,25 +70,11 @@ impl<W: Write> SealingWriter<W> {
         Ok(())
     }
 
-    /// From this length on, whole chunks are sealed from the caller's buffer: one chunk where a single thread works, a batch worth
-    /// spreading where several do.
-    fn direct_len(&self) -> usize {
-        if self.batch.threads > 1 {
-            self.batch.max_text_len() / 4
-        } else {
-            CHUNK_LEN
-        }
-    }
-
-    /// Grows the buffer by doubling. The old one is zeroized.
-    fn make_room(&mut self, len: usize) {
+    /// A longer buffer in place of one that has nothing in it, so that no plaintext is copied about.
+    fn grow(&mut self) {
+        let len = self.batch.next_slots_len(self.slots.len(), self.total);
         if len > self.slots.len() {
-            let new_len = (2 * self.slots.len())
-                .max(len)
-                .min(self.batch.max_slots_len().max(len));
-            let mut grown = Zeroizing::new(vec![0; new_len]);
-            grown[..self.slots.len()].copy_from_slice(&self.slots);
-            self.slots = grown;
+            self.slots = PlainBuffer::new(len);
         }
     }
 
@@ -112,7 +98,9 @@ impl<W: Write> SealingWriter<W> {
 
     fn seal_directly(&mut self, chunks: &[u8]) -> Result<()> {
         let len = chunks.len() / CHUNK_LEN * SLOT_LEN;
-        self.make_room(len);
+        if self.slots.len() < len {
+            self.slots = PlainBuffer::new(len);
+        }
         self.message.seal_chunks(
             self.number,
             chunks,
@@ -134,7 +122,9 @@ impl<W: Write> SealingWriter<W> {
     pub(super) fn finish(mut self) -> Result<W> {
         self.seal_whole_chunks()?;
         let len = self.filled + TAG_LEN;
-        self.make_room(len);
+        if self.slots.is_empty() {
+            self.slots = PlainBuffer::new(len);
+        }
         self.message
             .seal_slots(self.number, &mut self.slots[..len], 1)?;
         self.write_out(len)?;
@@ -146,7 +136,7 @@ impl<W: Write> SealingWriter<W> {
 
     /// Forgets what is buffered.
     pub(super) fn wipe(&mut self) {
-        self.slots.zeroize();
+        self.slots = PlainBuffer::default();
         self.filled = 0;
     }
 
