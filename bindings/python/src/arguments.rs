@@ -61,6 +61,6 @@ pub(crate) fn texts(object: &Bound<'_, PyAny>) -> PyResult<Vec<PyBackedStr>> {
     }
     object
         .try_iter()?
-        .map(|item| item?.extract::<PyBackedStr>().map_err(PyErr::from))
+        .map(|item| item?.extract::<PyBackedStr>())
         .collect()
 }

@@ -18,7 +18,7 @@ const HELD: usize = 16 << 10;
 /// Data that others may write is copied at once up to here, beyond in slices.
 const COPIED: usize = 1 << 20;
 /// From here on the work goes in slices, between which signals are looked at.
-const SLICED: usize = 64 << 20;
+const SLICED: usize = 128 << 20;
 
 /// Which kind of envelope.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use cmkit::Inspection;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
-use zeroize::Zeroizing;
 
 use crate::buffer::Input;
 use crate::error::{guard, to_python};
@@ -13,7 +12,7 @@ use crate::error::{guard, to_python};
 /// Bytes in the longest header.
 const MAX_HEADER: usize = 65_536;
 
-/// The first bytes of `data`, at most as many as a header has.
+/// The first bytes of `data`, at most as many as a header has, and its length.
 fn start_of(py: Python<'_>, data: &Bound<'_, PyAny>) -> PyResult<(Vec<u8>, usize)> {
     let input = Input::of(data, "data")?;
     let len = input.len();
@@ -37,22 +36,26 @@ pub(crate) fn is_envelope(py: Python<'_>, data: &Bound<'_, PyAny>) -> PyResult<b
 #[pyfunction]
 pub(crate) fn decrypted_len(py: Python<'_>, data: &Bound<'_, PyAny>) -> PyResult<u64> {
     guard(|| {
-        let input = Input::of(data, "data")?;
-        plaintext_len(py, &input)
+        let (start, total) = start_of(py, data)?;
+        cmkit::header_len(&start)
+            .and_then(|header| plaintext_len(header, total))
+            .map_err(|e| to_python(py, e))
     })
 }
 
-/// The same, of an input.
-pub(crate) fn plaintext_len(py: Python<'_>, input: &Input<'_>) -> PyResult<u64> {
-    let len = match input {
-        Input::Shared(shared) => {
-            let mut copy = Zeroizing::new(vec![0; shared.len()]);
-            shared.copy(py, 0, &mut copy);
-            cmkit::decrypted_len(&copy)
-        }
-        fixed => cmkit::decrypted_len(fixed.fixed().unwrap_or_default()),
-    };
-    len.map_err(|e| to_python(py, e))
+/// By docs/format.md, section 8, as [`cmkit::decrypted_len`], which wants to see all of the envelope in one piece.
+fn plaintext_len(header_len: usize, total: usize) -> cmkit::Result<u64> {
+    const PREAMBLE: usize = 56;
+    const SLOT: usize = 16_400;
+    const TAG: usize = 16;
+    let slots = total
+        .checked_sub(header_len)
+        .and_then(|body| body.checked_sub(PREAMBLE))
+        .ok_or(cmkit::Error::Truncated)?;
+    if slots % SLOT < TAG {
+        return Err(cmkit::Error::Truncated);
+    }
+    Ok((slots - (slots / SLOT + 1) * TAG) as u64)
 }
 
 /// Bytes of the header that these at least 16 bytes begin.

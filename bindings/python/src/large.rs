@@ -12,6 +12,8 @@ use crate::raised;
 
 /// Far less than a second's work, and enough for every thread.
 const SLICE: usize = 16 << 20;
+/// The same where it has to be copied first: so little that the copy stays in the cache.
+const COPIED_SLICE: usize = 1 << 20;
 
 /// Seals into `out`. On failure there may be a beginning of an envelope in it.
 pub(crate) fn seal(
@@ -40,10 +42,15 @@ pub(crate) fn seal(
     let sink = Cursor::new(out);
     let mut encryptor = step(py, || keyring.encryptor_with(sink, context, options))
         .map_err(|e| sized(e, too_small))?;
+    let slice_len = if input.fixed().is_some() {
+        SLICE
+    } else {
+        COPIED_SLICE
+    };
     let mut copy = Zeroizing::new(Vec::new());
     let mut done = 0;
     while done < input.len() {
-        let len = (input.len() - done).min(SLICE);
+        let len = (input.len() - done).min(slice_len);
         let piece = match input {
             Input::Shared(shared) => {
                 copy.resize(len, 0);

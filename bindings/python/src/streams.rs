@@ -1,7 +1,6 @@
 //! What stands behind `cmkit.Writer`, `cmkit.Encryptor` and `cmkit.Decryptor`.
 
 use std::io::{self, Read, Write};
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
@@ -18,6 +17,8 @@ use crate::pyfile::PyFile;
 
 /// Bytes that are written before signals are looked at.
 const SLICE: usize = 16 << 20;
+/// The same where they have to be copied first: so few that the copy stays in the cache.
+const COPIED_SLICE: usize = 1 << 20;
 /// Bytes that the core buffers before it seals: up to there a write is a copy.
 const CHUNK: u64 = 16_384;
 
@@ -110,11 +111,9 @@ impl Sink {
         match self {
             Self::File(encryptor, path) => {
                 // A file that is replaced hands on its mode.
-                let mode = std::fs::metadata(&path)
-                    .ok()
-                    .map(|m| m.permissions().mode() & 0o777);
+                let mode = std::fs::metadata(&path).ok().map(|m| m.permissions());
                 let file = encryptor.finish().map_err(|e| e.in_file(&path))?;
-                file.commit(mode.map(std::fs::Permissions::from_mode))
+                file.commit(mode)
             }
             Self::Object(encryptor) => encryptor.finish().map(drop),
         }
@@ -182,10 +181,15 @@ fn write(py: Python<'_>, state: &mut Encrypting, input: &Input<'_>) -> PyResult<
         .as_mut()
         .ok_or_else(|| state_error(py, FINISHED))?;
     let len = input.len();
+    let slice_len = if input.fixed().is_some() {
+        SLICE
+    } else {
+        COPIED_SLICE
+    };
     let mut copy = Zeroizing::new(Vec::new());
     let mut done = 0;
     while done < len {
-        let step = (len - done).min(SLICE);
+        let step = (len - done).min(slice_len);
         let piece = match input {
             Input::Shared(shared) => {
                 copy.resize(step, 0);

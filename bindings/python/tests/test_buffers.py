@@ -138,3 +138,15 @@ def test_a_subclass_of_bytes(keyring: cmkit.Keyring) -> None:
         pass
 
     assert keyring.decrypt(Sub(keyring.encrypt(Sub(b"x")))) == b"x"
+
+
+def test_lengths_of_what_is_no_envelope(keyring: cmkit.Keyring) -> None:
+    envelope = keyring.encrypt(b"data")
+    header = cmkit.header_len(envelope)
+    for length in range(header, header + 72):
+        with refused(cmkit.TruncatedError):
+            cmkit.decrypted_len(envelope[:length])
+    assert cmkit.decrypted_len(envelope[: header + 72]) == 0
+    for data in (b"", b"plain text of some length"):
+        with refused(cmkit.FormatError, cmkit.TruncatedError):
+            cmkit.decrypted_len(data)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import io
 import os
+import resource
+import signal
 import stat
 import warnings
 from pathlib import Path
@@ -13,7 +15,7 @@ import pytest
 
 import cmkit
 
-from .helpers import CONTEXT, names, refused
+from .helpers import CONTEXT, in_child, names, refused
 
 DATA = os.urandom(200_000)
 
@@ -190,3 +192,23 @@ def test_a_damaged_chunk_spoils_only_itself(keyring: cmkit.Keyring, path: Path) 
         with refused(cmkit.AuthenticationError):
             file.read_at(1, 2 * 16_384)
         assert file.read_at(1000, 100_000) == DATA[100_000:101_000]
+
+
+def test_a_disk_that_fills_up(keyring: cmkit.Keyring, tmp_path: Path) -> None:
+    """Simulated by a limit on the size of files, in a process of its own."""
+    (tmp_path / "plain").write_bytes(DATA)
+    keyring.encrypt_file(tmp_path / "plain", tmp_path / "sealed")
+
+    def child() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+        with refused(OSError):
+            with cmkit.open(tmp_path / "new", "wb", keyring=keyring) as file:
+                file.write(DATA)
+        with refused(OSError):
+            keyring.encrypt_file(tmp_path / "plain", tmp_path / "new")
+        with refused(OSError):
+            keyring.decrypt_file(tmp_path / "sealed", tmp_path / "new")
+        assert names(tmp_path) == ["home", "plain", "sealed"]
+
+    assert in_child(child) == 0
