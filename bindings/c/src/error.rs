@@ -155,9 +155,10 @@ pub extern "C" fn cmk_result_name(code: cmk_result) -> *const c_char {
     })
 }
 
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "\0");
+
 /// The version of the library, such as "0.1.0". Never to be freed.
 #[unsafe(no_mangle)]
 pub extern "C" fn cmk_version() -> *const c_char {
-    const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "\0");
     value!(c"".as_ptr(); => VERSION.as_ptr().cast())
 }

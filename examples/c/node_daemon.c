@@ -1,0 +1,216 @@
+/* A node daemon: it keeps records encrypted under the customer's key.
+ *
+ *   node_daemon HOME RECORDS THREADS
+ *
+ * HOME has the key directory (HOME/keys) and the records (HOME/records, one file each). At its start the daemon opens what is there and
+ * reads all records of earlier runs. Then its threads write RECORDS new ones, and it waits. SIGTERM or SIGINT ends it cleanly at any
+ * time. It prints one line for each step, which is what the test looks at.
+ *
+ * Every record has its number in its encryption context: one can't be put in the place of another.
+ */
+#include <cmkit.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define RECORD_LEN 1024
+#define ENVELOPE_CAPACITY (RECORD_LEN + 1024)
+
+static const char *home;
+static cmk_keyring *keyring;
+static unsigned wanted;
+static atomic_uint next_record, at_work;
+static atomic_bool stopping, failed;
+
+/* Says what failed and frees the error. */
+static int complain(const char *what, cmk_error *error) {
+  fprintf(stderr, "%s: %s: %s\n", what, cmk_result_name(cmk_error_code(error)), cmk_error_message(error));
+  cmk_error_free(error);
+  return -1;
+}
+
+static int complain_errno(const char *what) {
+  fprintf(stderr, "%s: %s\n", what, strerror(errno));
+  return -1;
+}
+
+/* The daemon's keyring. A key that is missing is created; one that is there is never touched. */
+static int load_keyring(void) {
+  char path[4096];
+  cmk_local_provider *keys = NULL;
+  cmk_keyring_builder *builder = NULL;
+  cmk_error *error = NULL;
+  bool created = false;
+  snprintf(path, sizeof path, "%s/keys", home);
+  cmk_result result = cmk_local_provider_open_or_create(path, &keys, &error);
+  if (result == CMK_OK) {
+    result = cmk_local_provider_create_key_if_absent(keys, "node", CMK_KEY_TYPE_OCT_256, &created, NULL, 0, &error);
+  }
+  if (result == CMK_OK) result = cmk_keyring_builder_new(&builder, &error);
+  if (result == CMK_OK) result = cmk_keyring_builder_add_local(builder, keys, &error);
+  if (result == CMK_OK) result = cmk_keyring_builder_wrap_with(builder, "local:node", &error);
+  if (result == CMK_OK) result = cmk_keyring_builder_workspace(builder, "node-records", &error);
+  if (result == CMK_OK) result = cmk_keyring_builder_build(builder, &keyring, &error);
+  cmk_keyring_builder_free(builder);
+  cmk_local_provider_free(keys);
+  if (result != CMK_OK) return complain("cannot load the keyring", error);
+  printf("keyring: %s\n", created ? "new key" : "existing key");
+  return 0;
+}
+
+/* What the record of this number says, so that it can be checked. */
+static void make_record(unsigned number, uint8_t record[RECORD_LEN]) {
+  for (int i = 0; i < RECORD_LEN; i++) record[i] = (uint8_t)(number * 31 + (unsigned)i * 7);
+}
+
+static cmk_context *context_of(unsigned number, cmk_error **error) {
+  char text[16];
+  snprintf(text, sizeof text, "%u", number);
+  cmk_pair pair = CMK_PAIR("record", text);
+  cmk_context *context = NULL;
+  cmk_context_new(&pair, 1, &context, error);
+  return context;
+}
+
+/* Writes a file that appears whole or not at all. */
+static int store(unsigned number, const uint8_t *data, size_t len) {
+  char path[4096], temporary[4096 + 8];
+  snprintf(path, sizeof path, "%s/records/%08u.cmk", home, number);
+  snprintf(temporary, sizeof temporary, "%s.tmp", path);
+  int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+  if (fd < 0) return complain_errno(temporary);
+  for (size_t done = 0; done < len;) {
+    ssize_t n = write(fd, data + done, len - done);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) {
+      close(fd);
+      return complain_errno(temporary);
+    }
+    done += (size_t)n;
+  }
+  if (close(fd) != 0 || rename(temporary, path) != 0) return complain_errno(path);
+  return 0;
+}
+
+static int write_record(unsigned number) {
+  uint8_t record[RECORD_LEN], envelope[ENVELOPE_CAPACITY];
+  size_t len = 0;
+  cmk_error *error = NULL;
+  cmk_context *context = context_of(number, &error);
+  if (context == NULL) return complain("cannot make a context", error);
+  make_record(number, record);
+  cmk_result result =
+      cmk_keyring_encrypt(keyring, record, sizeof record, context, envelope, sizeof envelope, &len, &error);
+  cmk_context_free(context);
+  if (result != CMK_OK) return complain("cannot encrypt", error);
+  return store(number, envelope, len);
+}
+
+static void *work(void *argument) {
+  (void)argument;
+  while (!atomic_load(&stopping)) {
+    unsigned number = atomic_fetch_add(&next_record, 1);
+    if (number >= wanted) break;
+    if (write_record(number) != 0) {
+      atomic_store(&failed, true);
+      kill(getpid(), SIGTERM);
+      break;
+    }
+  }
+  if (atomic_fetch_sub(&at_work, 1) == 1) printf("idle\n");
+  return NULL;
+}
+
+static int read_record(const char *name, unsigned number) {
+  char path[4096];
+  uint8_t record[RECORD_LEN], envelope[ENVELOPE_CAPACITY], back[RECORD_LEN];
+  size_t len = 0;
+  cmk_error *error = NULL;
+  snprintf(path, sizeof path, "%s/records/%s", home, name);
+  FILE *file = fopen(path, "rb");
+  if (file == NULL) return complain_errno(path);
+  size_t envelope_len = fread(envelope, 1, sizeof envelope, file);
+  fclose(file);
+  cmk_context *context = context_of(number, &error);
+  if (context == NULL) return complain("cannot make a context", error);
+  cmk_result result = cmk_keyring_decrypt(keyring, envelope, envelope_len, context, back, sizeof back, &len, &error);
+  cmk_context_free(context);
+  if (result != CMK_OK) return complain(path, error);
+  make_record(number, record);
+  if (len != sizeof record || memcmp(back, record, len) != 0) {
+    fprintf(stderr, "%s: not what was written\n", path);
+    return -1;
+  }
+  return 0;
+}
+
+/* Reads the records of earlier runs; the number behind the last one is the next to be written. */
+static int reopen(void) {
+  char path[4096];
+  unsigned found = 0, next = 0;
+  snprintf(path, sizeof path, "%s/records", home);
+  if (mkdir(path, 0700) != 0 && errno != EEXIST) return complain_errno(path);
+  DIR *dir = opendir(path);
+  if (dir == NULL) return complain_errno(path);
+  int result = 0;
+  for (struct dirent *entry; result == 0 && (entry = readdir(dir)) != NULL;) {
+    char *end = NULL;
+    unsigned long number = strtoul(entry->d_name, &end, 10);
+    if (end == entry->d_name || strcmp(end, ".cmk") != 0) continue;
+    result = read_record(entry->d_name, (unsigned)number);
+    found++;
+    if (number >= next) next = (unsigned)number + 1;
+  }
+  closedir(dir);
+  if (result != 0) return result;
+  atomic_store(&next_record, next);
+  wanted += next;
+  printf("records: %u read\n", found);
+  return 0;
+}
+
+int main(int argc, char **argv) {
+  if (argc != 4) {
+    fprintf(stderr, "usage: %s HOME RECORDS THREADS\n", argv[0]);
+    return 2;
+  }
+  home = argv[1];
+  wanted = (unsigned)strtoul(argv[2], NULL, 10);
+  unsigned count = (unsigned)strtoul(argv[3], NULL, 10);
+  if (count < 1 || count > 64) count = 1;
+
+  /* Signals are taken by this thread alone, in sigwait: blocked before any other thread is made. */
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGTERM);
+  sigaddset(&signals, SIGINT);
+  pthread_sigmask(SIG_BLOCK, &signals, NULL);
+  setvbuf(stdout, NULL, _IOLBF, 0);
+
+  int result = load_keyring();
+  if (result == 0) result = reopen();
+  if (result == 0) {
+    pthread_t threads[64];
+    unsigned running = 0, first = atomic_load(&next_record);
+    int signal_number = 0;
+    atomic_store(&at_work, count);
+    while (running < count && pthread_create(&threads[running], NULL, work, NULL) == 0) running++;
+    printf("threads: %u\n", running);
+    sigwait(&signals, &signal_number);
+    atomic_store(&stopping, true);
+    for (unsigned i = 0; i < running; i++) pthread_join(threads[i], NULL);
+    unsigned last = atomic_load(&next_record);
+    printf("written: %u\n", (last < wanted ? last : wanted) - first);
+    if (atomic_load(&failed)) result = -1;
+  }
+  cmk_keyring_free(keyring);
+  return result == 0 ? 0 : 1;
+}

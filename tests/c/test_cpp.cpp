@@ -1,0 +1,370 @@
+// The C++ classes: that they do what C does, own what they hold, and let exceptions through callbacks in both directions.
+#include <array>
+#include <cstdio>
+#include <cstdlib>
+#include <fcntl.h>
+#include <map>
+#include <unistd.h>
+
+#include "cmkit.hpp"
+
+#define CHECK(condition)                                                             \
+  do {                                                                               \
+    if (!(condition)) {                                                              \
+      std::fprintf(stderr, "%s:%d: not so: %s\n", __FILE__, __LINE__, #condition);   \
+      std::exit(1);                                                                  \
+    }                                                                                \
+  } while (0)
+
+// The code that a call throws; CMK_OK when it doesn't.
+template <class Body>
+static cmk_result code_of(Body body) {
+  try {
+    body();
+    return CMK_OK;
+  } catch (const cmkit::Error &error) {
+    CHECK(std::string(error.what()).size() > 10);
+    return error.code();
+  }
+}
+
+using Data = std::vector<std::uint8_t>;
+
+static std::string scratch;
+
+static Data data(std::size_t n) {
+  Data bytes(n);
+  for (std::size_t i = 0; i < n; i++) bytes[i] = static_cast<std::uint8_t>(i * 7 + i / 251);
+  return bytes;
+}
+
+static cmkit::Keyring make_keyring(const std::string &name = "team") {
+  auto keys = cmkit::LocalKeys::open_or_create(scratch + "/keys");
+  keys.create_key_if_absent(name);
+  return cmkit::Keyring::Builder().add(keys).wrap_with("local:" + name).workspace("acme").build();
+}
+
+static_assert(!std::is_copy_constructible_v<cmkit::Keyring> && std::is_nothrow_move_constructible_v<cmkit::Keyring>);
+static_assert(!std::is_copy_constructible_v<cmkit::Encryptor> && std::is_nothrow_move_constructible_v<cmkit::Encryptor>);
+static_assert(!std::is_copy_constructible_v<cmkit::Decryptor> && std::is_nothrow_move_constructible_v<cmkit::Reader>);
+static_assert(!std::is_copy_constructible_v<cmkit::Context> && std::is_base_of_v<std::runtime_error, cmkit::Error>);
+
+static void documents() {
+  cmkit::Keyring keyring = make_keyring();
+  std::map<std::string, std::string> map{{"doc", "42"}, {"table", "jobs"}};
+  cmkit::Context context{{"table", "jobs"}, {"doc", "42"}}, same(map.begin(), map.end());
+  for (std::size_t n : {0, 1, 16383, 16384, 16385, 100000}) {
+    Data text = data(n), envelope = keyring.encrypt(text, context);
+    CHECK(cmkit::is_envelope(envelope) && cmkit::decrypted_len(envelope) == n);
+    CHECK(keyring.decrypt(envelope, same) == text);
+    CHECK(code_of([&] { keyring.decrypt(envelope); }) == CMK_ERR_AUTHENTICATION);
+
+    Data buffer = text;
+    buffer.resize(keyring.encrypted_len(n));
+    CHECK(keyring.encrypt_into(cmkit::Bytes(buffer.data(), n), buffer, context) == buffer.size());
+    CHECK(keyring.decrypt_into(buffer, buffer, context) == n);
+    buffer.resize(n);
+    CHECK(buffer == text);
+  }
+  CHECK(!cmkit::is_envelope("attack at dawn") && cmkit::version() == std::string("0.1.0"));
+  CHECK(code_of([&] { keyring.decrypt("attack at dawn"); }) == CMK_ERR_FORMAT);
+  CHECK(code_of([] { cmkit::Context{{"a", "1"}, {"a", "2"}}; }) == CMK_ERR_INVALID_ARGUMENT);
+  std::array<std::uint8_t, 10> small{};
+  try {
+    keyring.encrypt_into("twelve bytes", small);
+    CHECK(false);
+  } catch (const cmkit::Error &error) {
+    CHECK(error.code() == CMK_ERR_BUFFER_TOO_SMALL && error.bytes_needed() > 10);
+    CHECK(error.code_name() == std::string("CMK_ERR_BUFFER_TOO_SMALL"));
+  }
+  try {
+    make_keyring("stranger").decrypt(keyring.encrypt("x"));
+    CHECK(false);
+  } catch (const cmkit::Error &error) {
+    CHECK(error.code() == CMK_ERR_KEY_NOT_ALLOWED && error.key_id().substr(0, 11) == "local:team/");
+  }
+  cmkit::Keyring moved = std::move(keyring);
+  CHECK(moved.decrypt(moved.encrypt("moved")).size() == 5);
+
+  cmkit::Inspection i = cmkit::inspect(moved.encrypt("x"));
+  CHECK(i.version == 1 && i.workspace == "acme" && i.recipients.size() == 1 && i.dek_id.size() == 16 && !i.is_compact);
+  CHECK(i.recipients[0].provider == "local" && i.recipients[0].algorithm == CMK_WRAP_A256KW);
+}
+
+static void local_keys() {
+  auto keys = cmkit::LocalKeys::open_or_create(scratch + "/admin");
+  std::string first = keys.create_key("a"), second = keys.rotate("a");
+  CHECK(!keys.create_key_if_absent("a") && keys.list().size() == 2);
+  keys.disable(first);
+  CHECK(keys.list()[0].id == first && keys.list()[0].state == "disabled" && keys.list()[1].newest);
+  keys.enable(first);
+  CHECK(code_of([&] { keys.create_key("a"); }) == CMK_ERR_ALREADY_EXISTS);
+  CHECK(code_of([&] { cmkit::LocalKeys::open(scratch + "/none"); }) == CMK_ERR_KEY_NOT_FOUND);
+}
+
+struct Vault : cmkit::Provider {
+  int *alive;
+  const int *mood;
+
+  Vault(int *a, const int *m) : alive(a), mood(m) { ++*alive; }
+  Vault(const Vault &) = delete;
+  Vault &operator=(const Vault &) = delete;
+  ~Vault() override { --*alive; }
+
+  std::string name() const override { return "vault"; }
+  cmkit::WrappedKey wrap(std::string_view, cmkit::Bytes plaintext) override {
+    act();
+    return {*mood == 3 ? "nonsense" : "vault:k/00000000000000000000000000000001", CMK_WRAP_A256KW, mask(plaintext)};
+  }
+  Data unwrap(std::string_view key, std::int32_t, cmkit::Bytes wrapped) override {
+    CHECK(key == "vault:k/00000000000000000000000000000001");
+    act();
+    return mask(wrapped);
+  }
+
+ private:
+  void act() const {
+    if (*mood == 1) {
+      cmkit::ProviderFailure failure(CMK_ERR_THROTTLED, "slow down, please");
+      failure.retry_after = std::chrono::seconds(2);
+      failure.http_status = 429;
+      failure.request_id = "req-1";
+      throw failure;
+    }
+    if (*mood == 2) throw std::logic_error("a bug in the vault");
+    if (*mood == 4) throw 4;
+  }
+  static Data mask(cmkit::Bytes bytes) {
+    Data out(bytes.data(), bytes.data() + bytes.size());
+    for (auto &byte : out) byte ^= 0x77;
+    return out;
+  }
+};
+
+static void providers() {
+  int alive = 0, mood = 0;
+  {
+    cmkit::Keyring::Builder builder;
+    builder.add(std::make_unique<Vault>(&alive, &mood)).wrap_with("vault:k").max_age(std::chrono::milliseconds(0));
+    cmkit::Keyring keyring = builder.build();
+    CHECK(keyring.decrypt(keyring.encrypt("x")) == Data{'x'});
+    mood = 1;
+    try {
+      keyring.encrypt("x");
+      CHECK(false);
+    } catch (const cmkit::Error &error) {
+      CHECK(error.code() == CMK_ERR_THROTTLED && error.retryable() && error.http_status() == 429);
+      CHECK(error.retry_after() == std::chrono::seconds(2) && error.request_id() == "req-1");
+      CHECK(std::string(error.what()).find("slow down") != std::string::npos && error.key_id() == "vault:k");
+    }
+    for (mood = 2; mood <= 4; mood++) CHECK(code_of([&] { keyring.encrypt("x"); }) == CMK_ERR_PROVIDER);
+    CHECK(alive == 1);
+  }
+  CHECK(alive == 0);
+  // Refused: it is freed all the same, by the one who still has it.
+  cmkit::Keyring::Builder builder;
+  struct Nameless : Vault {
+    using Vault::Vault;
+    std::string name() const override { return ""; }
+  };
+  CHECK(code_of([&] { builder.add(std::make_unique<Nameless>(&alive, &mood)); }) == CMK_ERR_INVALID_ARGUMENT);
+  CHECK(alive == 0);
+}
+
+struct Table : cmkit::KeyStore {
+  std::map<Data, Data> rows;
+  bool broken = false;
+
+  static Data copy(cmkit::Bytes bytes) { return Data(bytes.data(), bytes.data() + bytes.size()); }
+  std::optional<cmkit::StoredKey> get(cmkit::Bytes id) override {
+    if (broken) throw std::runtime_error("the table is gone");
+    auto found = rows.find(copy(id));
+    if (found == rows.end()) return std::nullopt;
+    return cmkit::StoredKey{found->second, found->second};
+  }
+  bool put_if_absent(cmkit::Bytes id, cmkit::Bytes row) override {
+    if (broken) throw std::runtime_error("the table is gone");
+    return rows.emplace(copy(id), copy(row)).second;
+  }
+  bool replace_if_unchanged(cmkit::Bytes id, cmkit::Bytes row, cmkit::Bytes tag) override {
+    Data &present = rows.at(copy(id));
+    if (present != copy(tag)) return false;
+    present = copy(row);
+    return true;
+  }
+  std::vector<Data> list() override {
+    std::vector<Data> ids;
+    for (const auto &row : rows) ids.push_back(row.first);
+    return ids;
+  }
+};
+
+static void key_stores() {
+  auto keys = cmkit::LocalKeys::open_or_create(scratch + "/keys");
+  keys.create_key_if_absent("team");
+  keys.create_key_if_absent("next");
+  auto table = std::make_unique<Table>();
+  Table *there = table.get();
+  cmkit::Keyring keyring =
+      cmkit::Keyring::Builder().add(keys).wrap_with("local:team").allow_key("local:next").key_store(std::move(table)).build();
+  there->broken = true;
+  try {
+    keyring.encrypt_compact("row");
+    CHECK(false);
+  } catch (const cmkit::Error &error) {
+    CHECK(error.code() == CMK_ERR_KEY_STORE && std::string(error.what()).find("table is gone") != std::string::npos);
+  }
+  there->broken = false;
+  Data row = keyring.encrypt_compact("row");
+  CHECK(keyring.decrypt(row) == (Data{'r', 'o', 'w'}) && cmkit::inspect(row).is_compact);
+  CHECK(keyring.rewrap_key_store("local:next", CMK_RECIPIENTS_ONLY) == 1);
+  CHECK(keyring.decrypt(row) == (Data{'r', 'o', 'w'}));
+}
+
+static void streams() {
+  cmkit::Keyring keyring = make_keyring();
+  Data text = data(200000), envelope, back;
+  {
+    cmkit::Encryptor first(keyring, [&](cmkit::Bytes b) { envelope.insert(envelope.end(), b.data(), b.data() + b.size()); });
+    cmkit::Encryptor encryptor = std::move(first);
+    encryptor.write(text);
+    encryptor.finish();
+    CHECK(code_of([&] { encryptor.write("more"); }) == CMK_ERR_INVALID_STATE);
+  }
+  std::size_t at = 0;
+  auto give = [&](cmkit::Span out) {
+    std::size_t n = std::min<std::size_t>({out.size(), 777, envelope.size() - at});
+    std::memcpy(out.data(), envelope.data() + at, n);
+    at += n;
+    return n;
+  };
+  cmkit::Decryptor decryptor(keyring, give);
+  std::array<std::uint8_t, 5000> piece;
+  while (std::size_t n = decryptor.read(piece)) back.insert(back.end(), piece.data(), piece.data() + n);
+  CHECK(back == text && keyring.decrypt(envelope) == text);
+
+  // Unfinished.
+  Data torn;
+  { cmkit::Encryptor(keyring, [&](cmkit::Bytes b) { torn.insert(torn.end(), b.data(), b.data() + b.size()); }).write(text); }
+  CHECK(code_of([&] { keyring.decrypt(torn); }) == CMK_ERR_TRUNCATED);
+
+  // What a callback throws comes out of the call.
+  struct Boom {};
+  bool caught = false;
+  try {
+    cmkit::Encryptor(keyring, [](cmkit::Bytes) { throw Boom(); });
+  } catch (const Boom &) {
+    caught = true;
+  }
+  CHECK(caught);
+  caught = false;
+  int calls = 0;
+  cmkit::Encryptor late(keyring, [&](cmkit::Bytes) {
+    if (++calls > 1) throw Boom();
+  });
+  try {
+    late.write(text);
+    late.finish();
+  } catch (const Boom &) {
+    caught = true;
+  }
+  CHECK(caught && code_of([&] { late.finish(); }) == CMK_ERR_INVALID_STATE);
+  caught = false;
+  try {
+    cmkit::Decryptor(keyring, [](cmkit::Span) -> std::size_t { throw Boom(); });
+  } catch (const Boom &) {
+    caught = true;
+  }
+  CHECK(caught);
+
+  // Descriptors.
+  std::string path = scratch + "/stream.cmk";
+  int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_TRUNC, 0600);
+  CHECK(fd >= 0);
+  cmkit::StreamOptions options;
+  options.threads = 1;
+  options.header_padding = CMK_PADDING_FILE;
+  cmkit::Encryptor to_file(keyring, fd, {}, options);
+  to_file.write(text);
+  to_file.finish();
+  CHECK(::lseek(fd, 0, SEEK_SET) == 0);
+  cmkit::Decryptor from_file(keyring, fd);
+  back.clear();
+  while (std::size_t n = from_file.read(piece)) back.insert(back.end(), piece.data(), piece.data() + n);
+  CHECK(back == text);
+  ::close(fd);
+}
+
+struct Memory : cmkit::Source {
+  Data bytes;
+  bool *broken;
+  Memory(Data b, bool *flag) : bytes(std::move(b)), broken(flag) {}
+  Memory(const Memory &) = delete;
+  Memory &operator=(const Memory &) = delete;
+  std::uint64_t size() override { return bytes.size(); }
+  std::size_t read_at(std::uint64_t offset, cmkit::Span out) override {
+    if (*broken) throw std::runtime_error("unplugged");
+    if (offset >= bytes.size()) return 0;
+    std::size_t n = std::min(out.size(), bytes.size() - static_cast<std::size_t>(offset));
+    std::memcpy(out.data(), bytes.data() + offset, n);
+    return n;
+  }
+};
+
+static void readers_and_files() {
+  cmkit::Keyring keyring = make_keyring();
+  Data text = data(100000);
+  bool broken = false;
+  auto reader = cmkit::Reader::open(keyring, std::make_unique<Memory>(keyring.encrypt(text), &broken));
+  CHECK(reader.size() == text.size());
+  Data piece(1000);
+  CHECK(reader.read_at(16000, piece) == 1000 && std::equal(piece.begin(), piece.end(), text.begin() + 16000));
+  CHECK(reader.read_at(99990, piece) == 10 && reader.read_at(100000, piece) == 0);
+  broken = true;
+  CHECK(code_of([&] { reader.read_at(50000, piece); }) == CMK_ERR_IO);
+  CHECK(code_of([&] { cmkit::Reader::open(keyring, std::make_unique<Memory>(Data(), &broken)); }) == CMK_ERR_IO);
+
+  std::string plain = scratch + "/plain", sealed = plain + ".cmk", back = plain + ".back";
+  int fd = ::open(plain.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
+  CHECK(fd >= 0 && ::write(fd, text.data(), text.size()) == static_cast<ssize_t>(text.size()) && ::close(fd) == 0);
+  int told = 0;
+  cmkit::FileOptions options;
+  options.progress = [&](std::uint64_t, std::uint64_t total) { return ++told, total == 100000; };
+  CHECK(keyring.encrypt_file(plain, sealed, {}, options) == text.size() && told >= 2);
+  CHECK(code_of([&] { keyring.encrypt_file(plain, sealed); }) == CMK_ERR_ALREADY_EXISTS);
+  options.overwrite = CMK_OVERWRITE_REPLACE;
+  options.progress = [](std::uint64_t, std::uint64_t) { return false; };
+  CHECK(code_of([&] { keyring.encrypt_file(plain, sealed, {}, options); }) == CMK_ERR_CANCELLED);
+  options.progress = [](std::uint64_t, std::uint64_t) -> bool { throw std::length_error("stop"); };
+  bool caught = false;
+  try {
+    keyring.decrypt_file(sealed, back, {}, options);
+  } catch (const std::length_error &) {
+    caught = true;
+  }
+  CHECK(caught);
+  CHECK(keyring.decrypt_file(sealed, back) == text.size());
+  auto file = cmkit::Reader::open_file(keyring, sealed);
+  CHECK(file.read_at(1, piece) == 1000 && std::equal(piece.begin(), piece.end(), text.begin() + 1));
+
+  make_keyring("next");
+  auto keys = cmkit::LocalKeys::open(scratch + "/keys");
+  cmkit::Keyring both =
+      cmkit::Keyring::Builder().add(keys).wrap_with("local:next").allow_key("local:team").workspace("acme").build();
+  CHECK(both.rewrap_file(sealed, "local:next") == CMK_REWRAP_IN_PLACE);
+  CHECK(code_of([&] { cmkit::Reader::open_file(keyring, sealed); }) == CMK_ERR_KEY_NOT_ALLOWED);
+  Data moved = both.rewrap(keyring.encrypt("x"), "local:next");
+  CHECK(both.decrypt(moved) == Data{'x'});
+}
+
+int main(int argc, char **argv) {
+  CHECK(argc == 2);
+  scratch = argv[1];
+  documents();
+  local_keys();
+  providers();
+  key_stores();
+  streams();
+  readers_and_files();
+  return 0;
+}
