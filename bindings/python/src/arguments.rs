@@ -1,5 +1,9 @@
 //! Arguments of Python callers as the core's types.
 
+use std::borrow::Cow;
+use std::ops::Deref;
+use std::sync::LazyLock;
+
 use cmkit::{EncryptionContext, KeyId, KeyRef};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
@@ -9,12 +13,22 @@ use pyo3::types::{PyDict, PyMapping, PyString, PyTuple};
 use crate::error::to_python;
 
 /// An encryption context: a mapping of `str` to `str`, or None.
-pub(crate) struct Context(pub(crate) EncryptionContext);
+pub(crate) struct Context(Cow<'static, EncryptionContext>);
+
+/// Made once: messages without a context are the fast ones.
+static EMPTY: LazyLock<EncryptionContext> = LazyLock::new(EncryptionContext::empty);
+
+impl Deref for Context {
+    type Target = EncryptionContext;
+    fn deref(&self) -> &EncryptionContext {
+        &self.0
+    }
+}
 
 impl Context {
     pub(crate) fn of(object: Option<&Bound<'_, PyAny>>) -> PyResult<Self> {
         let Some(object) = object.filter(|o| !o.is_none()) else {
-            return Ok(Self(EncryptionContext::empty()));
+            return Ok(Self(Cow::Borrowed(&*EMPTY)));
         };
         let mut pairs = Vec::new();
         if let Ok(dict) = object.cast::<PyDict>() {
@@ -30,7 +44,7 @@ impl Context {
             return Err(not_text());
         }
         EncryptionContext::new(pairs)
-            .map(Self)
+            .map(|context| Self(Cow::Owned(context)))
             .map_err(|e| to_python(object.py(), e))
     }
 }

@@ -63,7 +63,7 @@ impl Documents {
     ) -> PyResult<Bound<'py, PyBytes>> {
         let py = data.py();
         let input = Input::of(data, "data")?;
-        let context = Context::of(context)?.0;
+        let context = Context::of(context)?;
         let mut header = self.header(form).load(Ordering::Relaxed);
         if header == 0 {
             if input.len() < COPIED {
@@ -135,7 +135,7 @@ impl Documents {
         let input = Input::of(data, "data")?;
         let mut out = Output::of(out, "out", Items::Bytes)?;
         out.check_apart(&input)?;
-        let context = Context::of(context).inspect_err(|_| out.bytes().fill(0))?.0;
+        let context = Context::of(context).inspect_err(|_| out.bytes().fill(0))?;
         self.seal(py, &input, &context, out.bytes(), form)
             .map_err(|e| cleared(py, e, &mut out))
     }
@@ -179,7 +179,7 @@ impl Documents {
         let input = Input::of(data, "data")?;
         let mut copy = Zeroizing::default();
         let envelope = settled(py, &input, &mut copy);
-        let context = Context::of(context)?.0;
+        let context = Context::of(context)?;
         let len = cmkit::decrypted_len(envelope).map_err(|e| to_python(py, e))?;
         new_bytes(py, usize::try_from(len)?, |out| {
             self.open(py, envelope, &context, out)
@@ -199,7 +199,7 @@ impl Documents {
         out.check_apart(&input)?;
         let mut copy = Zeroizing::default();
         let envelope = settled(py, &input, &mut copy);
-        let context = Context::of(context).inspect_err(|_| out.bytes().fill(0))?.0;
+        let context = Context::of(context).inspect_err(|_| out.bytes().fill(0))?;
         self.open(py, envelope, &context, out.bytes())
             .map_err(|e| cleared(py, e, &mut out))
     }

@@ -25,7 +25,7 @@ impl Job {
         context: Option<&Bound<'_, PyAny>>,
         work: impl FnOnce(&Job, &EncryptionContext, &FileOptions) -> cmkit::Result<u64> + Send,
     ) -> PyResult<u64> {
-        let context = Context::of(context)?.0;
+        let context = Context::of(context)?;
         let overwrite = if self.overwrite {
             Overwrite::Replace
         } else {

@@ -192,7 +192,7 @@ pub(crate) fn open_raw_reader(
     context: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<RawReader> {
     guard(|| {
-        let context = Context::of(context)?.0;
+        let context = Context::of(context)?;
         if file.getattr_opt("read")?.is_some() {
             let file = PyFile::new(file, &["read", "seek", "tell"])?;
             let reader = blocking(py, || keyring.core().reader(file, &context))?;

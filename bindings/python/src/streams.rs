@@ -265,7 +265,7 @@ pub(crate) fn open_raw_encryptor(
 ) -> PyResult<RawEncryptor> {
     guard(|| {
         let file = PyFile::new(fileobj, &["write"])?;
-        let context = Context::of(context)?.0;
+        let context = Context::of(context)?;
         let encryptor = blocking(py, || keyring.core().encryptor(file, &context))?;
         Ok(RawEncryptor {
             state: Turn::new(Encrypting {
@@ -286,7 +286,7 @@ pub(crate) fn open_raw_writer(
     context: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<RawEncryptor> {
     guard(|| {
-        let context = Context::of(context)?.0;
+        let context = Context::of(context)?;
         let overwrite = if replace {
             Overwrite::Replace
         } else {
@@ -321,7 +321,7 @@ pub(crate) fn open_raw_decryptor(
 ) -> PyResult<RawDecryptor> {
     guard(|| {
         let file = PyFile::new(fileobj, &["read"])?;
-        let context = Context::of(context)?.0;
+        let context = Context::of(context)?;
         let decryptor = blocking(py, || keyring.core().decryptor(file, &context))?;
         Ok(RawDecryptor {
             state: Turn::new(Some(decryptor)),
