@@ -44,17 +44,14 @@ def test_every_flipped_bit_of_4_kib(keyring: cmkit.Keyring) -> None:
     header = cmkit.header_len(envelope)
     out = bytearray(b"\xff" * 4096)
     for place in range(len(envelope)):
-        # Behind the header each bit is under one and the same tag.
         for bit in range(8):
             envelope[place] ^= 1 << bit
-            # Lengths and versions of keys make these; what is behind the header can only fail to authenticate.
+            # What a header says can be wrong in many ways; what is behind it can only fail to authenticate.
             classes = (*DAMAGED, cmkit.KeyNotAllowedError, cmkit.KeyNotFoundError) if place < header else (cmkit.AuthenticationError,)
             with refused(*classes):
                 keyring.decrypt_into(envelope, out, CONTEXT)
             assert out.count(0) == len(out)
             envelope[place] ^= 1 << bit
-            if place >= header:
-                break
         out[:] = b"\xff" * len(out)
     assert keyring.decrypt(envelope, CONTEXT) == data
 
