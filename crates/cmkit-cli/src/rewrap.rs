@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::Path;
 
-use cmkit::{Inspection, KeyRef};
+use cmkit::{Inspection, KeyRef, Keyring};
 
 use crate::args;
 use crate::failure::{Doing, Failure, Result};
@@ -20,12 +20,13 @@ pub(crate) fn run(args: &args::Rewrap, home: &Home, signals: &Signals) -> Result
     if args.only {
         rewrap = rewrap.only();
     }
+    let keyring = home.opening(&allowed, None)?;
     let mut first_failure = None;
     for path in &args.files {
         signals.check()?;
         // A rewrap survives being killed; one that may finish needs no completing later.
         let held = signals.hold();
-        let done = rewrap_file(path, &allowed, &rewrap, home);
+        let done = rewrap_file(path, &keyring, &rewrap, home);
         drop(held);
         match done {
             Ok(()) if args.quiet => {}
@@ -42,16 +43,13 @@ pub(crate) fn run(args: &args::Rewrap, home: &Home, signals: &Signals) -> Result
     }
 }
 
-fn rewrap_file(path: &Path, allowed: &[KeyRef], rewrap: &cmkit::Rewrap, home: &Home) -> Result {
+fn rewrap_file(path: &Path, keyring: &Keyring, rewrap: &cmkit::Rewrap, home: &Home) -> Result {
     if path.is_dir() {
         return Err(Failure::usage(format!(
             "{} is a directory; name its files one by one",
             path.display()
         )));
     }
-    // The capsule proves the workspace, and no plaintext comes out: the header's own will do.
-    let workspace = header(path).and_then(|header| header.workspace);
-    let keyring = home.opening(allowed, workspace.as_deref())?;
     let done = keyring.rewrap_file(path, rewrap);
     done.map(drop).map_err(|e| home.failure(&e, Doing::Rewrap))
 }
@@ -70,18 +68,10 @@ fn wrapped_by(path: &Path, to: &KeyRef) -> Option<String> {
         .map(|r| r.key_id.to_string())
 }
 
-/// What a file's header says; if an interrupted rewrap left it half-written, the one beside it, which has the same CORE.
+/// What a file's header says.
 fn header(path: &Path) -> Option<Inspection> {
-    let real = std::fs::canonicalize(path).ok()?;
-    let mut sidecar = real.clone().into_os_string();
-    sidecar.push(".cmk-rewrap");
-    [real, sidecar.into()].into_iter().find_map(|path| {
-        let mut bytes = Vec::new();
-        File::open(path)
-            .ok()?
-            .take(64 * 1024)
-            .read_to_end(&mut bytes)
-            .ok()?;
-        cmkit::inspect(&bytes).ok()
-    })
+    let mut bytes = Vec::new();
+    let file = File::open(path).ok()?;
+    file.take(64 * 1024).read_to_end(&mut bytes).ok()?;
+    cmkit::inspect(&bytes).ok()
 }

@@ -46,7 +46,7 @@ impl Keyring {
     /// An envelope, or the header of one, with its DEK wrapped by another key; CORE and body stay as they are.
     ///
     /// `envelope` is a header with or without the body behind it; what comes back has the same kind. A padded header stays padded, of the same length where the
-    /// new recipients fit. Of an envelope that is cut or damaged behind its header nothing is noticed: the body isn't read.
+    /// new recipients fit. The workspace is the envelope's own, whatever the keyring's: no plaintext comes out. Of an envelope that is cut or damaged behind its header nothing is noticed: the body isn't read.
     ///
     /// # Errors
     /// * Those of [`decrypt`](Self::decrypt), up to the header.
@@ -66,7 +66,7 @@ impl Keyring {
         Ok(out)
     }
 
-    /// Rewraps every row of the keyring's key store; how many were rewritten. Rows that the keyring may not open, or of another workspace, fail it.
+    /// Rewraps every row of the keyring's key store; how many were rewritten. A row that the keyring may not open fails it.
     ///
     /// A row that changes meanwhile is read again, so that no concurrent rewrap is undone. After an error the rows done so far stay done, and
     /// the same call may be made again.
