@@ -23,7 +23,7 @@ impl Fixture {
         let dir = tempfile::tempdir().unwrap();
         let provider = LocalKeyProvider::open_or_create(dir.path().join("keys")).unwrap();
         provider.create_key("team", KeyType::Oct256).unwrap();
-        let store = DirectoryKeyStore::open_or_create(&dir.path().join("store")).unwrap();
+        let store = DirectoryKeyStore::open_or_create(dir.path().join("store")).unwrap();
         let keyring = Keyring::builder()
             .provider(Arc::new(provider))
             .wrap_with(KeyRef::local("team").unwrap())

@@ -23,11 +23,11 @@ const MIN_STRIPED: u64 = 4 * STRIPE_LEN as u64;
 impl Keyring {
     /// Encrypts a file into another one and says how many bytes of plaintext it had.
     ///
-    /// The destination appears whole and synced, or not at all; see [`AtomicFile`]. Until then only its owner may read it; then it has the mode of the source if that is a
-    /// regular file. Its header is padded, so that [`rewrap_file`](Self::rewrap_file) needn't copy it.
+    /// The destination appears whole and synced, or not at all; see [`AtomicFile`]. Until then only its owner may read it; then it has the
+    /// mode of the source if that is a regular file. Its header is padded, so that [`rewrap_file`](Self::rewrap_file) needn't copy it.
     ///
-    /// `source` may be anything that can be read. A regular file is encrypted by several threads, each with a buffer of half a MiB. The source must not change meanwhile; when
-    /// its length does, the call fails.
+    /// `source` may be anything that can be read. A regular file is encrypted by several threads, each with a buffer of half a MiB. The
+    /// source must not change meanwhile; when its length does, the call fails.
     ///
     /// ```
     /// use std::fs;

@@ -12,7 +12,8 @@ use crate::keyring::{Keyring, SealingKey};
 /// Encrypts what is written to it and writes the envelope on: 0 bytes to 4 PiB - 1.
 ///
 /// [`finish`](Self::finish) writes the end. Without it, when the `Encryptor` is dropped or the process dies, what was written is no
-/// envelope: every reader refuses it. After any error the stream stays failed, and it works only in the process that made it, not in one forked from that.
+/// envelope: every reader refuses it. After any error the stream stays failed, and it works only in the process that made it, not in
+/// one forked from that.
 ///
 /// Plaintext is buffered, 16 KiB at first, 256 KiB later and 4 MiB from 64 MiB on, and zeroized when the stream ends in whichever
 /// way. Large writes are encrypted from the caller's buffer. Long streams are sealed by several threads; see [`StreamOptions::threads`].

@@ -32,12 +32,18 @@ pub(crate) fn read_full_at(
     while done < buf.len() {
         match source.read_at(&mut buf[done..], offset + done as u64) {
             Ok(0) => break,
+            Ok(n) if n > buf.len() - done => return Err(too_much()),
             Ok(n) => done += n,
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
             Err(e) => return Err(e),
         }
     }
     Ok(done)
+}
+
+/// For a source that is wrong about itself.
+pub(super) fn too_much() -> io::Error {
+    io::Error::other("the source said that it read more than it was asked for")
 }
 
 impl ReadAt for File {

@@ -272,3 +272,32 @@ fn too_long_is_refused_and_not_counted_round() {
         Err(Error::InvalidArgument { .. })
     ));
 }
+
+/// Says that it read a byte more than it was asked for.
+struct Boastful<'a>(&'a [u8]);
+
+impl Read for Boastful<'_> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        Ok(self.0.read(out)? + 1)
+    }
+}
+
+impl crate::ReadAt for Boastful<'_> {
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        Ok(self.0.read_at(buf, offset)? + 1)
+    }
+
+    fn size(&self) -> io::Result<u64> {
+        self.0.size()
+    }
+}
+
+#[test]
+fn a_source_that_says_too_much_is_refused() {
+    let f = Fixture::new();
+    let envelope = f.encrypt(&sample(40_000), &context()).unwrap();
+    let error = decrypt(&f, Boastful(&envelope), 1000, 1).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Io);
+    let error = f.reader(Boastful(&envelope), &context()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Io);
+}
