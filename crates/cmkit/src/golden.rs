@@ -2,6 +2,9 @@
 //!
 //! `CMKIT_BLESS=1 cargo test -p cmkit golden::envelopes` writes them. That is for a new vector: one that was released never changes.
 
+// A key directory's modes are those of Unix.
+#![cfg(unix)]
+
 mod forge;
 mod keys;
 mod refused;

@@ -50,7 +50,8 @@ mod durable;
 mod envelope;
 mod error;
 mod file;
-#[cfg(all(test, unix))]
+mod file_lock;
+#[cfg(test)]
 mod golden;
 mod inspect;
 mod key_id;

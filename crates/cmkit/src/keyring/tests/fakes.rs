@@ -143,6 +143,8 @@ impl KeyProvider for Fake {
     }
 }
 
+type Change = Box<dyn FnOnce(&mut HashMap<DekId, Vec<u8>>) + Send>;
+
 /// Rows in memory. Their tag is the row itself.
 #[derive(Default)]
 pub(super) struct Rows {
@@ -151,7 +153,7 @@ pub(super) struct Rows {
     /// Says that a row was there already.
     pub(super) refuses: AtomicBool,
     /// Somebody else's change just before the next replacement.
-    pub(super) meanwhile: Mutex<Option<Box<dyn FnOnce(&mut HashMap<DekId, Vec<u8>>) + Send>>>,
+    pub(super) meanwhile: Mutex<Option<Change>>,
 }
 
 impl KeyStore for Rows {

@@ -64,13 +64,13 @@ fn the_cached_form_does_nothing_on_a_miss() {
 #[test]
 fn age_messages_and_bytes_bound_a_hit() {
     let policy = DekPolicy::default();
-    let (scene, envelope) = two_recipients(policy.clone().max_age(Duration::from_secs(60)));
+    let (scene, envelope) = two_recipients(policy.max_age(Duration::from_secs(60)));
     for (seconds, unwraps) in [(0, 1), (59, 1), (1, 2), (59, 2), (1, 3)] {
         scene.pass(seconds);
         scene.open(&envelope).unwrap();
         assert_eq!(scene.unwraps(), unwraps, "after {seconds} s");
     }
-    let (scene, envelope) = two_recipients(policy.clone().max_messages(2));
+    let (scene, envelope) = two_recipients(policy.max_messages(2));
     for unwraps in [1, 1, 2, 2, 3] {
         scene.open(&envelope).unwrap();
         assert_eq!(scene.unwraps(), unwraps);

@@ -66,13 +66,13 @@ fn one_dek_serves_so_many_bytes_and_cuts_no_message() {
 fn a_zero_caches_nothing() {
     let policy = DekPolicy::default();
     for policy in [
-        policy.clone().max_age(Duration::ZERO),
-        policy.clone().max_messages(0),
-        policy.clone().max_bytes(0),
+        policy.max_age(Duration::ZERO),
+        policy.max_messages(0),
+        policy.max_bytes(0),
         policy.max_entries(0),
         DekPolicy::no_cache(),
     ] {
-        let scene = Scene::new(policy.clone());
+        let scene = Scene::new(policy);
         let envelopes = [scene.seal(), scene.seal()];
         assert_ne!(dek_of(&envelopes[0]), dek_of(&envelopes[1]), "{policy:?}");
         assert_eq!(scene.wraps(), 2);

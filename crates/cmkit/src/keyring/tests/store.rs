@@ -193,3 +193,38 @@ fn a_concurrent_change_of_a_row_is_not_undone() {
         0
     );
 }
+
+#[test]
+fn a_rewrapped_row_is_read_again_when_its_old_key_is_taken_away() {
+    let rows: Arc<Rows> = Arc::default();
+    let scene = Scene::with(&Arc::default(), |b| {
+        b.wrap_with(key("test:a"))
+            .allow(crate::AllowEntry::Key(key("test:b")))
+            .key_store(Arc::clone(&rows) as _)
+    });
+    let envelope = seal(&scene);
+    scene.open(&envelope).unwrap();
+    let to = Rewrap::to(key("test:b"));
+    assert_eq!(scene.keyring.rewrap_key_store(&to).unwrap(), 1);
+    let old = format!("test:a/{:032x}", 0);
+    scene.fake.set_state(&old, crate::KeyState::Revoked);
+    assert_eq!(scene.open(&envelope).unwrap(), TEXT);
+}
+
+#[test]
+fn what_is_no_row_of_its_dek_is_not_rewrapped() {
+    let (rows, scene) = set_up();
+    let id = dek_of(&seal(&scene));
+    let right = rows.rows.lock().unwrap()[&id].clone();
+    let other = {
+        let (rows, scene) = set_up();
+        let id = dek_of(&seal(&scene));
+        rows.rows.lock().unwrap()[&id].clone()
+    };
+    for wrong in [other, scene.seal(), [&right[..], b"x"].concat()] {
+        rows.rows.lock().unwrap().insert(id, wrong.clone());
+        let done = scene.keyring.rewrap_key_store(&Rewrap::to(key("test:b")));
+        assert_eq!(done.unwrap_err().kind(), ErrorKind::KeyStore);
+        assert_eq!(rows.rows.lock().unwrap()[&id], wrong, "left as it was");
+    }
+}
