@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 use super::problem::{denied, io_at, unusable};
 use super::{MAX_FILE_LEN, TEMP_PREFIX};
 use crate::error::{Error, Result};
+use crate::file_lock::Locked;
 
 const LOCK_FILE: &str = ".lock";
 
@@ -22,7 +23,7 @@ pub(super) struct Dir {
 
 /// Held while a directory is being changed; other threads and processes wait for it.
 pub(super) struct Lock {
-    _file: File,
+    _file: Locked,
 }
 
 /// What stands under a name.
@@ -281,12 +282,12 @@ impl Dir {
     pub(super) fn lock(&self) -> Result<Lock> {
         let path = self.path.join(LOCK_FILE);
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let file = rustix::fs::openat(&self.file, LOCK_FILE, flags, Mode::RUSR | Mode::WUSR)
-            .map(File::from)
-            .map_err(|error| io_at("open", &path, error.into()))?;
         loop {
-            match file.lock() {
-                Ok(()) => return Ok(Lock { _file: file }),
+            let file = rustix::fs::openat(&self.file, LOCK_FILE, flags, Mode::RUSR | Mode::WUSR)
+                .map(File::from)
+                .map_err(|error| io_at("open", &path, error.into()))?;
+            match Locked::new(file) {
+                Ok(file) => return Ok(Lock { _file: file }),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(io_at("lock", &path, error)),
             }

@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 use super::problem::{io_at, unusable};
 use super::{MAX_FILE_LEN, TEMP_PREFIX};
 use crate::error::{Error, Result};
+use crate::file_lock::Locked;
 
 const LOCK_FILE: &str = ".lock";
 
@@ -19,7 +20,7 @@ pub(super) struct Dir {
 
 /// Held while a directory is being changed; other threads and processes wait for it.
 pub(super) struct Lock {
-    _file: File,
+    _file: Locked,
 }
 
 /// What stands under a name.
@@ -179,7 +180,7 @@ impl Dir {
             .truncate(false)
             .open(&path)
             .map_err(|error| io_at("open", &path, error))?;
-        file.lock().map_err(|error| io_at("lock", &path, error))?;
+        let file = Locked::new(file).map_err(|error| io_at("lock", &path, error))?;
         Ok(Lock { _file: file })
     }
 
