@@ -5,12 +5,15 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
+use subtle::ConstantTimeEq as _;
+
 use super::Rewrap;
 use crate::durable::sync_dir;
 use crate::envelope::{Header, MAX_HEADER_LEN, PREFIX_LEN, Padding, header_len};
 use crate::error::{Error, Result};
 use crate::file::{AtomicFile, Overwrite};
-use crate::keyring::{Keyring, OpeningKey};
+use crate::file_lock::Locked;
+use crate::keyring::{Keyring, MacKey, OpeningKey};
 
 /// How a file was rewrapped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +46,7 @@ impl Keyring {
 
     fn rewrap_real_file(&self, path: &Path, rewrap: &Rewrap) -> Result<RewrapOutcome> {
         let mut file = open_locked(path)?;
-        complete_interrupted(path, &mut file)?;
+        self.complete_interrupted(path, &mut file)?;
         let old = read_header(&mut file)?;
         let header = Header::parse(&old)?;
         match self.rewrap_header(&header, rewrap, Padding::Exactly(old.len()))? {
@@ -58,6 +61,54 @@ impl Keyring {
                 copy_with_header(path, &mut file, &new, old.len())?;
                 Ok(RewrapOutcome::Copied)
             }
+        }
+    }
+
+    /// Brings a file whose rewrap was interrupted to its new header, and removes a sidecar that has served.
+    fn complete_interrupted(&self, path: &Path, file: &mut File) -> Result<()> {
+        let Some(sidecar) = Sidecar::read(path)? else {
+            return Ok(());
+        };
+        let current = read_header(file)?;
+        // Else it is another file's, by this name: the next sidecar replaces it.
+        if sidecar.interrupts(&current) {
+            if current == sidecar.old || current == sidecar.new {
+                // Written whole, but perhaps not to the disk: then the sidecar is still needed.
+                file.sync_data()
+                    .map_err(|e| Error::from_io("write the new header of", e))?;
+            } else if self.verifies(&current).is_ok() {
+                // A half-written header verifies no more, so this sidecar is nobody's rewrap.
+                return Ok(());
+            } else {
+                self.verify_sidecar(&sidecar)?;
+                write_in_place(file, &sidecar.new)?;
+            }
+            remove_sidecar(path)?;
+        }
+        Ok(())
+    }
+
+    fn verifies(&self, header: &[u8]) -> Result<()> {
+        self.unwrap_header(&Header::parse(header)?).map(drop)
+    }
+
+    /// Whether a rewrap made the new header: whoever may write beside a file could have put another one there, to have the file's own
+    /// destroyed. The keyring needs to be allowed to open one of the two.
+    fn verify_sidecar(&self, sidecar: &Sidecar) -> Result<()> {
+        let [new, old] = [Header::parse(&sidecar.new)?, Header::parse(&sidecar.old)?];
+        let Err(failure) = self.unwrap_header(&new) else {
+            return Ok(());
+        };
+        match self.unwrap_header(&old) {
+            Ok(unwrapped) => {
+                let mac = MacKey::of(&unwrapped.dek).mac(new.authenticated());
+                if bool::from(mac.ct_eq(new.mac())) {
+                    Ok(())
+                } else {
+                    Err(Error::AuthenticationFailed)
+                }
+            }
+            Err(_) => Err(failure),
         }
     }
 
@@ -94,10 +145,16 @@ impl Sidecar {
     /// `None`: there is none, or it isn't whole, in which case the rewrap never touched the file.
     fn read(file: &Path) -> Result<Option<Self>> {
         let path = sidecar_path(file);
+        // To open a pipe would be to wait for its other end.
+        if fs::symlink_metadata(&path).is_ok_and(|there| !there.is_file()) {
+            return Ok(None);
+        }
         let mut bytes = Vec::new();
         match File::open(&path) {
             Ok(f) => f.take(2 * MAX_HEADER_LEN as u64).read_to_end(&mut bytes),
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            // No rewrap has written under a name that can't be.
+            Err(e) if e.kind() == io::ErrorKind::InvalidFilename => return Ok(None),
             Err(e) => Err(e),
         }
         .map_err(|e| Error::io_at("read", &path, e))?;
@@ -141,7 +198,7 @@ fn parent(path: &Path) -> &Path {
 }
 
 /// The file, locked, and still the one of that name: another rewrap may have renamed a copy over it meanwhile.
-fn open_locked(path: &Path) -> Result<File> {
+fn open_locked(path: &Path) -> Result<Locked> {
     loop {
         let file = OpenOptions::new()
             .read(true)
@@ -154,7 +211,7 @@ fn open_locked(path: &Path) -> Result<File> {
                 "only a regular file can be rewrapped; decrypt and encrypt it anew",
             ));
         }
-        file.lock().map_err(|e| Error::io_at("lock", path, e))?;
+        let file = Locked::new(file).map_err(|e| Error::io_at("lock", path, e))?;
         if same_file(&metadata, path) {
             return Ok(file);
         }
@@ -188,22 +245,6 @@ fn read_header(file: &mut File) -> Result<Vec<u8>> {
         return Err(Error::Truncated);
     }
     Ok(bytes)
-}
-
-/// Brings a file whose rewrap was interrupted to its new header, and removes a sidecar that has served.
-fn complete_interrupted(path: &Path, file: &mut File) -> Result<()> {
-    let Some(sidecar) = Sidecar::read(path)? else {
-        return Ok(());
-    };
-    let current = read_header(file)?;
-    if sidecar.interrupts(&current) {
-        if current != sidecar.old && current != sidecar.new {
-            write_in_place(file, &sidecar.new)?;
-        }
-        remove_sidecar(path)?;
-    }
-    // Else it is another file's, by this name: the next sidecar replaces it.
-    Ok(())
 }
 
 fn write_sidecar(path: &Path, new: &[u8], old: &[u8]) -> Result<()> {
@@ -245,6 +286,10 @@ fn copy_with_header(path: &Path, file: &mut File, header: &[u8], old_len: usize)
             problem: "the file changed while it was copied; nothing was kept",
         });
     }
-    copy.commit(Some(metadata.permissions()))?;
-    remove_sidecar(path)
+    // Before the new file is there: somebody else may lock that at once, and a sidecar is theirs then.
+    remove_sidecar(path)?;
+    copy.commit(Some(metadata.permissions()))
 }
+
+#[cfg(test)]
+mod tests;
