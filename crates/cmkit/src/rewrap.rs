@@ -6,10 +6,10 @@ use subtle::ConstantTimeEq;
 
 pub use self::file::RewrapOutcome;
 use crate::capsule;
-use crate::envelope::{self, Header, Padding};
+use crate::envelope::{self, DekId, Header, Padding, Purpose};
 use crate::error::{Error, Result};
 use crate::key_id::KeyRef;
-use crate::keyring::{Keyring, MacKey};
+use crate::keyring::{Keyring, MacKey, bad_row};
 use crate::provider::UnwrapRequest;
 
 /// What a rewrap is to do.
@@ -79,6 +79,7 @@ impl Keyring {
         for id in shared.with_key_store(|store| store.list())? {
             // `None`: removed meanwhile, which is no failure.
             while let Some(row) = shared.with_key_store(|store| store.get(&id))? {
+                check_row(&id, &row.bytes)?;
                 let new = self.rewrap(&row.bytes, rewrap)?;
                 if shared.with_key_store(|store| store.replace_if_unchanged(&id, &new, &row.tag))? {
                     rewritten += 1;
@@ -135,5 +136,20 @@ impl Keyring {
         envelope::build(header.core_bytes, &recipients, padding, |bytes| {
             mac_key.mac(bytes)
         })
+    }
+}
+
+/// That the row is this DEK's, and nothing else than a row: to rewrap another one would hide that it is in the wrong place.
+fn check_row(id: &DekId, row: &[u8]) -> Result<()> {
+    let fits = |h: Header<'_>| {
+        h.core.dek_id == *id
+            && h.core.purpose == Purpose::KeyStore
+            && h.bytes.len() == row.len()
+            && !h.is_compact()
+    };
+    if Header::parse(row).is_ok_and(fits) {
+        Ok(())
+    } else {
+        Err(bad_row(id))
     }
 }

@@ -13,7 +13,7 @@ use super::{Keyring, Shared, revoked};
 use crate::cache::{Cache, Touch};
 use crate::capsule;
 use crate::crypto::sha256;
-use crate::envelope::{self, Header, MAC_LEN, Purpose, Recipient};
+use crate::envelope::{self, DekId, Header, MAC_LEN, Purpose, Recipient};
 use crate::error::{Error, ErrorKind, Result};
 use crate::provider::{KeyProvider, KeyState, UnwrapRequest};
 use crate::secret::{Dek, SecretBytes};
@@ -139,6 +139,10 @@ impl Shared {
         };
         if let Some(holder) = gone {
             state.seen.remove(&mac, &entry);
+            // The row of a compact one may have been rewrapped since, and then has other keys.
+            if Header::parse(header).is_ok_and(|h| h.is_compact()) {
+                return None;
+            }
             return Some(Err(revoked(&holder.key)));
         }
         if opener == KeyState::Unknown || !entry.usage.take_message(&self.policy, &self.clock) {
@@ -161,12 +165,12 @@ impl Shared {
         }
         let (unwrapped, recipients) = if header.is_compact() {
             let row_bytes = self.row(&header)?;
-            let row = Header::parse(&row_bytes).map_err(|_| bad_row(&header))?;
+            let row = Header::parse(&row_bytes).map_err(|_| bad_row(&header.core.dek_id))?;
             if row.core_bytes != header.core_bytes
                 || row.bytes.len() != row_bytes.len()
                 || row.is_compact()
             {
-                return Err(bad_row(&header));
+                return Err(bad_row(&header.core.dek_id));
             }
             let unwrapped = self.unwrap_recipients(&row)?;
             verify_mac(&unwrapped.dek, &header)?;
@@ -307,11 +311,10 @@ fn verify_mac(dek: &Dek, header: &Header<'_>) -> Result<()> {
     }
 }
 
-fn bad_row(header: &Header<'_>) -> Error {
+pub(crate) fn bad_row(id: &DekId) -> Error {
     Error::KeyStore {
         problem: format!(
-            "the key store's row for DEK {} is damaged or another DEK's; restore it from a backup",
-            header.core.dek_id
+            "the key store's row for DEK {id} is damaged or another DEK's; restore it from a backup"
         ),
         retryable: false,
     }
