@@ -9,6 +9,7 @@ use crate::crypto::{random, sha256};
 use crate::durable::sync_dir;
 use crate::envelope::{DekId, MAX_HEADER_LEN};
 use crate::error::{Error, Result};
+use crate::file_lock::Locked;
 
 const SUFFIX: &str = ".dek";
 const LOCK: &str = ".lock";
@@ -28,6 +29,9 @@ impl DirectoryKeyStore {
     /// * [`Error::Io`]: it can't be created, or is something else than a directory.
     pub fn open_or_create(path: impl Into<PathBuf>) -> Result<Self> {
         let path = path.into();
+        // So that it stays the same directory when the process changes its own.
+        let path = std::path::absolute(&path)
+            .map_err(|e| Error::io_at("create the key store", &path, e))?;
         let mut builder = DirBuilder::new();
         builder.recursive(true);
         #[cfg(unix)]
@@ -35,7 +39,8 @@ impl DirectoryKeyStore {
         builder
             .create(&path)
             .map_err(|e| Error::io_at("create the key store", &path, e))?;
-        if let Some(parent) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
+        // Whatever of it was made just now: a row isn't durable in a directory that may vanish.
+        for parent in path.ancestors().skip(1) {
             sync_dir(parent)?;
         }
         Ok(Self { path })
@@ -113,8 +118,7 @@ impl KeyStore for DirectoryKeyStore {
                 .truncate(false)
                 .write(true)
                 .open(&lock_path)?;
-            lock.lock()?;
-            Ok(lock)
+            Locked::new(lock)
         };
         let _lock = locked().map_err(|e| Error::io_at("lock", &lock_path, e))?;
         if self.get(id)?.is_none_or(|row| row.tag != tag) {
@@ -164,6 +168,20 @@ mod tests {
             .filter(|n| n.ends_with(".tmp"))
             .collect();
         assert!(leftovers.is_empty(), "{leftovers:?}");
+    }
+
+    /// A path that begins where the process happens to be.
+    #[cfg(unix)]
+    #[test]
+    fn a_relative_path_is_fixed_when_it_is_opened() {
+        let dir = tempfile::tempdir().unwrap();
+        let here = std::env::current_dir().unwrap();
+        let to_root: PathBuf = here.components().skip(1).map(|_| "..").collect();
+        let path = to_root
+            .join(dir.path().strip_prefix("/").unwrap())
+            .join("new");
+        let store = DirectoryKeyStore::open_or_create(&path).unwrap();
+        assert!(path.is_relative() && path.is_dir() && store.path.is_absolute());
     }
 
     #[test]
