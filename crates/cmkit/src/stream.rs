@@ -39,6 +39,7 @@ fn read_full(reader: &mut impl Read, out: &mut [u8]) -> io::Result<usize> {
     while done < out.len() {
         match reader.read(&mut out[done..]) {
             Ok(0) => break,
+            Ok(n) if n > out.len() - done => return Err(read_at::too_much()),
             Ok(n) => done += n,
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
             Err(e) => return Err(e),
