@@ -37,25 +37,8 @@ pub(crate) fn is_envelope(py: Python<'_>, data: &Bound<'_, PyAny>) -> PyResult<b
 pub(crate) fn decrypted_len(py: Python<'_>, data: &Bound<'_, PyAny>) -> PyResult<u64> {
     guard(|| {
         let (start, total) = start_of(py, data)?;
-        cmkit::header_len(&start)
-            .and_then(|header| plaintext_len(header, total))
-            .map_err(|e| to_python(py, e))
+        cmkit::decrypted_len_of(&start, total as u64).map_err(|e| to_python(py, e))
     })
-}
-
-/// By docs/format.md, section 8, as [`cmkit::decrypted_len`], which wants to see all of the envelope in one piece.
-fn plaintext_len(header_len: usize, total: usize) -> cmkit::Result<u64> {
-    const PREAMBLE: usize = 56;
-    const SLOT: usize = 16_400;
-    const TAG: usize = 16;
-    let slots = total
-        .checked_sub(header_len)
-        .and_then(|body| body.checked_sub(PREAMBLE))
-        .ok_or(cmkit::Error::Truncated)?;
-    if slots % SLOT < TAG {
-        return Err(cmkit::Error::Truncated);
-    }
-    Ok((slots - (slots / SLOT + 1) * TAG) as u64)
 }
 
 /// Bytes of the header that these at least 16 bytes begin.

@@ -46,7 +46,7 @@ pub(crate) fn run(args: &Inspect) -> Result {
         name: &name,
         inspection: &inspection,
         body,
-        plaintext: body.and_then(plaintext_len),
+        plaintext: len.and_then(|len| cmkit::decrypted_len_of(&header, len).ok()),
     };
     let text = if args.json {
         about.json()?
@@ -70,15 +70,6 @@ fn refused(error: Error, name: &Path) -> Failure {
         return failure.and("a rewrap of it was interrupted: run it again, it completes");
     }
     failure
-}
-
-/// Bytes of plaintext in a body of so many bytes (docs/format.md, section 8); `None`: no body is that long.
-fn plaintext_len(body: u64) -> Option<u64> {
-    const CHUNK: u64 = 16_384;
-    const TAG: u64 = 16;
-    let chunks = body.checked_sub(24 + 32)?;
-    let last = (chunks % (CHUNK + TAG)).checked_sub(TAG)?;
-    Some(chunks / (CHUNK + TAG) * CHUNK + last)
 }
 
 struct About<'a> {
@@ -185,30 +176,4 @@ fn header(i: &Inspection) -> String {
         text.push_str(&format!(", {} of them room for a rewrap", i.padding_len));
     }
     text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lengths_of_plaintext() {
-        let body_len = |n: u64| 56 + n + 16 * (n / 16_384 + 1);
-        for n in [
-            0,
-            1,
-            16_383,
-            16_384,
-            16_385,
-            32_767,
-            32_768,
-            1 << 30,
-            (1 << 52) - 1,
-        ] {
-            assert_eq!(plaintext_len(body_len(n)), Some(n));
-        }
-        for cut in [0, 55, 56, 71, body_len(16_383) + 1, body_len(16_384) - 1] {
-            assert_eq!(plaintext_len(cut), None, "{cut}");
-        }
-    }
 }

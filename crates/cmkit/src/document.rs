@@ -4,7 +4,7 @@ mod compact;
 mod open;
 mod seal;
 
-pub use self::open::decrypted_len;
+pub use self::open::{decrypted_len, decrypted_len_of};
 
 #[cfg(test)]
 pub(crate) mod tests;

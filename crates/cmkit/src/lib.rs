@@ -64,7 +64,7 @@ mod secret;
 mod stream;
 
 pub use context::EncryptionContext;
-pub use document::decrypted_len;
+pub use document::{decrypted_len, decrypted_len_of};
 pub use envelope::{DekId, Purpose, header_len, is_envelope};
 pub use error::{Error, ErrorKind, ProviderError, ProviderErrorKind, Result};
 pub use file::{AtomicFile, FileOptions, Overwrite, Progress};

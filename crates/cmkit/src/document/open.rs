@@ -86,11 +86,16 @@ impl Keyring {
 /// * [`Error::Format`]: not an envelope, or not one that this version reads.
 /// * [`Error::Truncated`]: no whole envelope has this length.
 pub fn decrypted_len(envelope: &[u8]) -> Result<u64> {
-    let body = envelope
-        .len()
-        .checked_sub(header_len(envelope)?)
-        .ok_or(Error::Truncated)?;
-    chunked::plaintext_len(body as u64)
+    decrypted_len_of(envelope, envelope.len() as u64)
+}
+
+/// The same for an envelope of `envelope_len` bytes that isn't in memory, from its first 16 bytes.
+///
+/// # Errors
+/// As for [`decrypted_len`].
+pub fn decrypted_len_of(start: &[u8], envelope_len: u64) -> Result<u64> {
+    let body = envelope_len.checked_sub(header_len(start)? as u64);
+    chunked::plaintext_len(body.ok_or(Error::Truncated)?)
 }
 
 /// A message whose commitment was right.
