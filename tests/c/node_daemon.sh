@@ -18,6 +18,8 @@ fail() {
 start() {
   records=$1 threads=$2
   shift 2
+  # Not the lines of the run before.
+  : >"$home/out"
   "$@" "$home" "$records" "$threads" >"$home/out" 2>"$home/errors" &
   daemon=$!
 }
