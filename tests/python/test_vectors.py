@@ -3,103 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
-import json
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cryptography.cobblestone import Cobblestone256Decryptor
 
-HERE = Path(__file__).resolve().parent
-VECTORS = HERE.parent / "vectors" / "v1"
-
-
-def load_plain_reader() -> Any:
-    """Imported by its path: the tests are no package, and the reader is a program of its own."""
-    spec = importlib.util.spec_from_file_location("plain_reader", HERE / "plain_reader.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["plain_reader"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-plain_reader = load_plain_reader()
-
-
-def read_list(name: str) -> list[dict[str, Any]]:
-    entries: list[dict[str, Any]] = json.loads((VECTORS / name).read_text("utf-8"))
-    return entries
-
-
-VALID = {vector["name"]: vector for vector in read_list("valid.json")}
-REFUSED = read_list("refused.json")
-JWK_FILES = [*sorted(VECTORS.glob("home/keys/*/*.jwk")), VECTORS / "vault.jwk"]
-KEKS = plain_reader.load_keks(JWK_FILES)
-
-
-def plaintext(n: int) -> bytes:
-    return bytes((7 * i + i // 251) % 256 for i in range(n))
-
-
-@dataclass
-class Case:
-    """What a reader is given."""
-
-    envelope: bytes
-    keks: Mapping[str, Mapping[str, str]]
-    context: Mapping[str, str]
-    workspace: str | None
-    rows: Mapping[str, bytes] | None
-    allow: Iterable[str]
-
-    def decrypt(self) -> bytes:
-        opened: bytes = plain_reader.decrypt(
-            self.envelope, self.keks, self.context, self.workspace, self.rows, self.allow
-        )
-        return opened
-
-
-def edited(base: bytes, edits: list[dict[str, Any]]) -> bytes:
-    out, done = b"", 0
-    for edit in edits:
-        out += base[done : edit["at"]]
-        if "hex" in edit:
-            out += bytes.fromhex(edit["hex"])
-        elif "zeros" in edit:
-            out += bytes(edit["zeros"])
-        else:
-            out += base[slice(*edit["copy"])]
-        done = edit["at"] + edit["remove"]
-    return out + base[done:]
-
-
-def read_case(vector: Mapping[str, Any], changes: Mapping[str, Any]) -> Case:
-    """`vector` with the members that `changes` has in their place."""
-    merged = {**vector, **{k: v for k, v in changes.items() if k != "row"}}
-    base = (VECTORS / vector["file"]).read_bytes()
-    rows = None
-    if vector["row"] is not None:
-        rows = {}
-        name = changes.get("row", vector["name"])
-        if name is not None:
-            row = (VECTORS / f"{name}.row").read_bytes()
-            dek_id = plain_reader.parse_header(base).core.dek_id.hex()
-            rows[dek_id] = edited(row, changes.get("row_edits", []))
-    keys = merged["keys"]
-    return Case(
-        edited(base, changes.get("edits", [])),
-        {key: KEKS[key] for key in keys},
-        dict(merged["context"]),
-        merged["workspace"],
-        rows,
-        merged.get("allow", [plain_reader.key_name(key) for key in keys]),
-    )
+from . import plain_reader
+from .vectors import HERE, JWK_FILES, KEKS, REFUSED, VALID, VECTORS, plaintext, read_case
 
 
 @pytest.mark.parametrize("name", VALID)
@@ -114,7 +27,7 @@ def test_opens(name: str) -> None:
 def test_every_recipient_opens_alone(name: str) -> None:
     vector = VALID[name]
     for key in vector["keys"]:
-        case = read_case(vector, {"keys": [key], "allow": [plain_reader.key_name(key)]})
+        case = read_case(vector, {"keys": [key]})
         assert case.decrypt() == plaintext(vector["plaintext_len"])
 
 
@@ -124,8 +37,8 @@ def test_body_is_cobblestone(name: str) -> None:
     vector = VALID[name]
     case = read_case(vector, {})
     header = plain_reader.parse_header(case.envelope)
-    dek = plain_reader.open_header(header, case.keks, case.workspace, case.rows)
-    key, context = plain_reader.body_keys(header, dek, case.context)
+    dek = plain_reader.open_header(header, KEKS, case.workspace, case.rows)
+    key, context = plain_reader.body_keys(header, dek, dict(case.context))
     decryptor = Cobblestone256Decryptor(key, context)
     opened = decryptor.update(case.envelope[len(header) :]) + decryptor.finalize()
     assert opened == plaintext(vector["plaintext_len"])
@@ -158,7 +71,7 @@ def test_every_length() -> None:
             case.decrypt()
 
 
-def test_command_line(tmp_path: Path) -> None:
+def test_command_line() -> None:
     def run(vector: dict[str, Any], *args: str) -> subprocess.CompletedProcess[bytes]:
         jwks = [f"--jwk={path}" for path in JWK_FILES]
         pairs = [f"--context={key}={value}" for key, value in vector["context"]]
@@ -174,3 +87,15 @@ def test_command_line(tmp_path: Path) -> None:
     assert refused.returncode == 3
     assert refused.stdout == b""
     assert refused.stderr.startswith(b"Policy: ")
+
+
+def test_reader_stands_alone() -> None:
+    """Nothing of cmkit, and nothing but `cryptography` beside the standard library."""
+    lines = (HERE / "plain_reader.py").read_text("utf-8").splitlines()
+    imports = [line.split()[1].split(".")[0] for line in lines if line.startswith(("import ", "from "))]
+    foreign = {name for name in imports if name not in sys.stdlib_module_names}
+    assert foreign == {"cryptography"}
+
+
+def test_folder_stays_small() -> None:
+    assert sum(path.stat().st_size for path in Path(VECTORS).rglob("*") if path.is_file()) < 1 << 20
