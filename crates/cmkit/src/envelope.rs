@@ -3,8 +3,8 @@
 mod core;
 mod recipients;
 
-pub use self::core::{DekId, Purpose};
 pub(crate) use self::core::Core;
+pub use self::core::{DekId, Purpose};
 pub(crate) use self::recipients::{MAX_RECIPIENTS, Recipient, decode_recipient, encode_recipient};
 
 use crate::cbor;
@@ -56,20 +56,38 @@ impl Prefix {
             return Err(Error::format("it is empty"));
         }
         if bytes[..seen] != MAGIC[..seen] {
-            return Err(Error::format("it does not begin like one; perhaps it was never encrypted"));
+            return Err(Error::format(
+                "it does not begin like one; perhaps it was never encrypted",
+            ));
         }
         let Some(prefix) = bytes.first_chunk::<PREFIX_LEN>() else {
             return Err(Error::Truncated);
         };
-        let [.., version, flags, suite_hi, suite_lo, core_hi, core_lo, recipients_hi, recipients_lo] = *prefix;
+        let [
+            ..,
+            version,
+            flags,
+            suite_hi,
+            suite_lo,
+            core_hi,
+            core_lo,
+            recipients_hi,
+            recipients_lo,
+        ] = *prefix;
         if version != VERSION {
-            return Err(Error::format("its version is not one that this cmkit reads; a newer cmkit may"));
+            return Err(Error::format(
+                "its version is not one that this cmkit reads; a newer cmkit may",
+            ));
         }
         if flags != 0 {
-            return Err(Error::format("it has flags that this cmkit doesn't know; a newer cmkit may"));
+            return Err(Error::format(
+                "it has flags that this cmkit doesn't know; a newer cmkit may",
+            ));
         }
         if u16::from_be_bytes([suite_hi, suite_lo]) != SUITE {
-            return Err(Error::format("its suite is not one that this cmkit knows; a newer cmkit may"));
+            return Err(Error::format(
+                "its suite is not one that this cmkit knows; a newer cmkit may",
+            ));
         }
         let this = Self {
             core_len: usize::from(u16::from_be_bytes([core_hi, core_lo])),
@@ -110,8 +128,15 @@ impl<'a> Header<'a> {
         let recipients_start = PREFIX_LEN + prefix.core_len;
         let core_bytes = &bytes[PREFIX_LEN..recipients_start];
         let core = Core::decode(core_bytes)?;
-        let (recipients, padding) = recipients::decode(&bytes[recipients_start..bytes.len() - MAC_LEN])?;
-        Ok(Self { bytes, core_bytes, core, recipients, padding })
+        let (recipients, padding) =
+            recipients::decode(&bytes[recipients_start..bytes.len() - MAC_LEN])?;
+        Ok(Self {
+            bytes,
+            core_bytes,
+            core,
+            recipients,
+            padding,
+        })
     }
 
     /// What the MAC covers.
@@ -155,7 +180,8 @@ pub(crate) fn build(
     padding: Padding,
     mac: impl FnOnce(&[u8]) -> [u8; MAC_LEN],
 ) -> Result<Option<Vec<u8>>> {
-    let mut list = Vec::with_capacity(1 + recipients.iter().map(|r| r.as_ref().len()).sum::<usize>());
+    let mut list =
+        Vec::with_capacity(1 + recipients.iter().map(|r| r.as_ref().len()).sum::<usize>());
     cbor::write_array_len(&mut list, recipients.len());
     for recipient in recipients {
         list.extend_from_slice(recipient.as_ref());
@@ -164,7 +190,9 @@ pub(crate) fn build(
     match padding {
         Padding::None => {}
         Padding::Exactly(len) => {
-            let Some(add) = len.checked_sub(bare_len) else { return Ok(None) };
+            let Some(add) = len.checked_sub(bare_len) else {
+                return Ok(None);
+            };
             if !write_padding(&mut list, add) {
                 return Ok(None);
             }
@@ -177,13 +205,22 @@ pub(crate) fn build(
             }
         }
     }
-    let too_long = || Error::invalid("the recipients don't fit into a header of 65536 bytes; use fewer");
+    let too_long =
+        || Error::invalid("the recipients don't fit into a header of 65536 bytes; use fewer");
     let mut out = Vec::with_capacity(PREFIX_LEN + core_bytes.len() + list.len() + MAC_LEN);
     out.extend_from_slice(&MAGIC);
     out.extend_from_slice(&[VERSION, 0]);
     out.extend_from_slice(&SUITE.to_be_bytes());
-    out.extend_from_slice(&u16::try_from(core_bytes.len()).map_err(|_| too_long())?.to_be_bytes());
-    out.extend_from_slice(&u16::try_from(list.len()).map_err(|_| too_long())?.to_be_bytes());
+    out.extend_from_slice(
+        &u16::try_from(core_bytes.len())
+            .map_err(|_| too_long())?
+            .to_be_bytes(),
+    );
+    out.extend_from_slice(
+        &u16::try_from(list.len())
+            .map_err(|_| too_long())?
+            .to_be_bytes(),
+    );
     out.extend_from_slice(core_bytes);
     out.extend_from_slice(&list);
     let mac = mac(&out);

@@ -299,7 +299,7 @@ impl fmt::Display for Error {
                 f.write_str("the envelope is cut short: its end is missing; get a whole copy of it")
             }
             Self::RewrapInterrupted => f.write_str(
-                "the header is half-written: a rewrap in place was interrupted; run the rewrap of this file again to complete it",
+                "the header is half-written: a rewrap in place is under way or was interrupted; open the file by its name, or run its rewrap again",
             ),
             Self::WorkspaceMismatch { envelope, keyring } => {
                 f.write_str("the envelope belongs to ")?;

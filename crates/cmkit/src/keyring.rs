@@ -143,9 +143,14 @@ impl Shared {
         let process = std::process::id();
         let mut caches = &self.caches;
         while caches.process != process {
-            caches = caches
-                .child
-                .get_or_init(|| Box::new(Caches::new(&self.policy)));
+            caches = match caches.child.get() {
+                Some(child) => child,
+                None => {
+                    // Made outside of the cell: a fork meanwhile would find it locked for ever.
+                    let child = Box::new(Caches::new(&self.policy));
+                    caches.child.get_or_init(|| child)
+                }
+            };
         }
         caches
     }

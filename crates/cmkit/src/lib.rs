@@ -74,8 +74,11 @@ pub use key_store::{DirectoryKeyStore, KeyStore, StoredKey};
 pub use keyring::{AllowEntry, DekPolicy, Keyring, KeyringBuilder};
 pub use provider::local::{KeyInfo, KeyType, LocalKeyProvider, VersionState, default_dir};
 pub use provider::{
-    DefaultKeyProvider, KeyProvider, KeyState, UnwrapRequest, WrapAlgorithm, WrapRequest, WrappedKey,
+    DefaultKeyProvider, KeyProvider, KeyState, UnwrapRequest, WrapAlgorithm, WrapRequest,
+    WrappedKey,
 };
 pub use rewrap::{Rewrap, RewrapOutcome};
 pub use secret::SecretBytes;
-pub use stream::{Decryptor, Encryptor, HeaderPadding, ReadAt, Reader, SeekReadAt, StreamOptions, error_from_io};
+pub use stream::{
+    Decryptor, Encryptor, HeaderPadding, ReadAt, Reader, SeekReadAt, StreamOptions, error_from_io,
+};

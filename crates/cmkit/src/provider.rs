@@ -78,7 +78,11 @@ impl<'a> UnwrapRequest<'a> {
     /// A request to unwrap `wrapped` with `key`.
     #[must_use]
     pub fn new(key: &'a KeyId, algorithm: WrapAlgorithm, wrapped: &'a [u8]) -> Self {
-        Self { key, algorithm, wrapped }
+        Self {
+            key,
+            algorithm,
+            wrapped,
+        }
     }
 }
 
@@ -116,7 +120,9 @@ impl WrapAlgorithm {
     /// The algorithm with this JOSE name.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
-        [Self::A256Kw, Self::RsaOaep256].into_iter().find(|a| a.name() == name)
+        [Self::A256Kw, Self::RsaOaep256]
+            .into_iter()
+            .find(|a| a.name() == name)
     }
 
     /// COSE's number (RFC 9053), which is negative: this is `-1 - n`, the argument of the CBOR integer.
@@ -128,7 +134,9 @@ impl WrapAlgorithm {
     }
 
     pub(crate) fn from_cose_argument(argument: u64) -> Option<Self> {
-        [Self::A256Kw, Self::RsaOaep256].into_iter().find(|a| a.cose_argument() == argument)
+        [Self::A256Kw, Self::RsaOaep256]
+            .into_iter()
+            .find(|a| a.cose_argument() == argument)
     }
 }
 

@@ -1,10 +1,12 @@
 //! The same DEK under another KEK.
 
 mod file;
+mod sidecar;
 
 use subtle::ConstantTimeEq;
 
 pub use self::file::RewrapOutcome;
+pub(crate) use self::sidecar::interrupted_or;
 use crate::capsule;
 use crate::envelope::{self, DekId, Header, Padding, Purpose};
 use crate::error::{Error, Result};
@@ -24,7 +26,7 @@ pub struct Rewrap {
 }
 
 impl Rewrap {
-    /// Wrap with this key: its newest version, or the one given. It must be able to unwrap too: a public key alone is refused, since its wrap
+    /// Wrap with this key: its newest version, or the one given. It may also unwrap in this call, so that a rewrap can be repeated. It must be able to unwrap too: a public key alone is refused, since its wrap
     /// can't be checked.
     #[must_use]
     pub fn to(key: KeyRef) -> Self {
@@ -111,7 +113,7 @@ impl Keyring {
                         .into(),
             });
         }
-        let unwrapped = self.unwrap_header(header)?;
+        let unwrapped = self.unwrap_header(header, &rewrap.to)?;
         let shared = self.shared();
         let (new_key, new_recipient) = shared.wrap(&unwrapped.dek, &header.core, &rewrap.to)?;
 

@@ -132,6 +132,19 @@ impl AtomicFile {
         &self.destination
     }
 
+    /// Gives the file the owner and group of another one, as far as this user may.
+    #[cfg(unix)]
+    pub(crate) fn keep_owner_of(&self, other: &fs::Metadata) {
+        use std::os::unix::fs::{MetadataExt, fchown};
+        // Only root may give files away; a group that one is in goes without it.
+        if fchown(&self.file, Some(other.uid()), Some(other.gid())).is_err() {
+            let _ = fchown(&self.file, None, Some(other.gid()));
+        }
+    }
+
+    #[cfg(not(unix))]
+    pub(crate) fn keep_owner_of(&self, _: &fs::Metadata) {}
+
     pub(super) fn file(&self) -> &File {
         &self.file
     }

@@ -18,12 +18,12 @@ const BODY_LABEL: &[u8] = b"cmkit/v1/body\0";
 const CONTEXT_LABEL: &[u8] = b"cmkit/v1/body-context\0";
 
 /// The key that authenticates headers (docs/format.md, sections 6 and 7).
-pub(crate) struct MacKey(Zeroizing<[u8; 32]>);
+pub(crate) struct MacKey(Box<Zeroizing<[u8; 32]>>);
 
 impl MacKey {
     pub(crate) fn of(dek: &Dek) -> Self {
-        let mut key = Zeroizing::new([0; 32]);
-        ExpandKey::new(dek.expose()).expand(&[MAC_LABEL, &SUITE.to_be_bytes()], &mut *key);
+        let mut key = Box::new(Zeroizing::new([0; 32]));
+        ExpandKey::new(dek.expose()).expand(&[MAC_LABEL, &SUITE.to_be_bytes()], &mut **key);
         Self(key)
     }
 

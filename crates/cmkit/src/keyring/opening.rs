@@ -15,6 +15,7 @@ use crate::capsule;
 use crate::crypto::sha256;
 use crate::envelope::{self, DekId, Header, MAC_LEN, Purpose, Recipient};
 use crate::error::{Error, ErrorKind, Result};
+use crate::key_id::KeyRef;
 use crate::provider::{KeyProvider, KeyState, UnwrapRequest};
 use crate::secret::{Dek, SecretBytes};
 
@@ -104,9 +105,10 @@ impl Keyring {
     /// Everything up to the header's MAC, for a header that is to be rewrapped: gives the DEK itself.
     ///
     /// Workspace and purpose are the header's own: the capsule proves them, and no plaintext comes out.
-    pub(crate) fn unwrap_header(&self, header: &Header<'_>) -> Result<Unwrapped> {
+    /// `also` may unwrap besides the keys that the keyring allows.
+    pub(crate) fn unwrap_header(&self, header: &Header<'_>, also: &KeyRef) -> Result<Unwrapped> {
         self.refuse_reentry()?;
-        self.shared().unwrap_recipients(header)
+        self.shared().unwrap_recipients(header, Some(also))
     }
 }
 
@@ -172,12 +174,12 @@ impl Shared {
             {
                 return Err(bad_row(&header.core.dek_id));
             }
-            let unwrapped = self.unwrap_recipients(&row)?;
+            let unwrapped = self.unwrap_recipients(&row, None)?;
             verify_mac(&unwrapped.dek, &header)?;
             (unwrapped, self.known_holders(&row.recipients))
         } else {
             (
-                self.unwrap_recipients(&header)?,
+                self.unwrap_recipients(&header, None)?,
                 self.known_holders(&header.recipients),
             )
         };
@@ -240,14 +242,13 @@ impl Shared {
         })
     }
 
-    /// Allow-list, unwrap, capsule and MAC.
-    fn unwrap_recipients(&self, header: &Header<'_>) -> Result<Unwrapped> {
+    /// Allow-list (and `also`), unwrap, capsule and MAC.
+    fn unwrap_recipients(&self, header: &Header<'_>, also: Option<&KeyRef>) -> Result<Unwrapped> {
+        let may_unwrap =
+            |key: &KeyRef| self.allows(key) || also.is_some_and(|also| also.same_key(key));
         let allowed = || {
-            header
-                .recipients
-                .iter()
-                .enumerate()
-                .filter(|(_, r)| self.allows(&r.key_id))
+            let recipients = header.recipients.iter().enumerate();
+            recipients.filter(|(_, r)| may_unwrap(&r.key_id))
         };
         if allowed().next().is_none() {
             let keys = header

@@ -1,15 +1,14 @@
 //! Rewrapping a file, safe against a crash at any instruction (docs/format.md, section 16).
 
-use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use subtle::ConstantTimeEq as _;
 
 use super::Rewrap;
-use crate::durable::sync_dir;
-use crate::envelope::{Header, MAX_HEADER_LEN, PREFIX_LEN, Padding, header_len};
+use super::sidecar::{Sidecar, remove_sidecar, write_sidecar};
+use crate::envelope::{Header, PREFIX_LEN, Padding, header_len};
 use crate::error::{Error, Result};
 use crate::file::{AtomicFile, Overwrite};
 use crate::file_lock::Locked;
@@ -31,7 +30,7 @@ impl Keyring {
     /// Safe against a crash at any instruction: the file stays readable by [`open_file`](Keyring::open_file) and
     /// [`decrypt_file`](Keyring::decrypt_file), and the same call made again completes or repeats what was interrupted. The file is locked
     /// (`flock`) meanwhile; concurrent rewraps of it wait for each other. Files made by cmkit are rewritten in place;
-    /// others are copied and renamed, keeping their mode.
+    /// others are copied and renamed, keeping their mode and, where the system permits it, their owner; access control lists and extended attributes are lost.
     ///
     /// # Errors
     /// * Those of [`rewrap`](Keyring::rewrap), naming the file.
@@ -46,7 +45,7 @@ impl Keyring {
 
     fn rewrap_real_file(&self, path: &Path, rewrap: &Rewrap) -> Result<RewrapOutcome> {
         let mut file = open_locked(path)?;
-        self.complete_interrupted(path, &mut file)?;
+        self.complete_interrupted(path, &mut file, rewrap)?;
         let old = read_header(&mut file)?;
         let header = Header::parse(&old)?;
         match self.rewrap_header(&header, rewrap, Padding::Exactly(old.len()))? {
@@ -65,7 +64,7 @@ impl Keyring {
     }
 
     /// Brings a file whose rewrap was interrupted to its new header, and removes a sidecar that has served.
-    fn complete_interrupted(&self, path: &Path, file: &mut File) -> Result<()> {
+    fn complete_interrupted(&self, path: &Path, file: &mut File, rewrap: &Rewrap) -> Result<()> {
         let Some(sidecar) = Sidecar::read(path)? else {
             return Ok(());
         };
@@ -76,11 +75,11 @@ impl Keyring {
                 // Written whole, but perhaps not to the disk: then the sidecar is still needed.
                 file.sync_data()
                     .map_err(|e| Error::from_io("write the new header of", e))?;
-            } else if self.verifies(&current).is_ok() {
+            } else if self.verifies(&current, rewrap).is_ok() {
                 // A half-written header verifies no more, so this sidecar is nobody's rewrap.
                 return Ok(());
             } else {
-                self.verify_sidecar(&sidecar)?;
+                self.verify_sidecar(&sidecar, rewrap)?;
                 write_in_place(file, &sidecar.new)?;
             }
             remove_sidecar(path)?;
@@ -88,18 +87,19 @@ impl Keyring {
         Ok(())
     }
 
-    fn verifies(&self, header: &[u8]) -> Result<()> {
-        self.unwrap_header(&Header::parse(header)?).map(drop)
+    fn verifies(&self, header: &[u8], rewrap: &Rewrap) -> Result<()> {
+        self.unwrap_header(&Header::parse(header)?, &rewrap.to)
+            .map(drop)
     }
 
     /// Whether a rewrap made the new header: whoever may write beside a file could have put another one there, to have the file's own
     /// destroyed. The keyring needs to be allowed to open one of the two.
-    fn verify_sidecar(&self, sidecar: &Sidecar) -> Result<()> {
+    fn verify_sidecar(&self, sidecar: &Sidecar, rewrap: &Rewrap) -> Result<()> {
         let [new, old] = [Header::parse(&sidecar.new)?, Header::parse(&sidecar.old)?];
-        let Err(failure) = self.unwrap_header(&new) else {
+        let Err(failure) = self.unwrap_header(&new, &rewrap.to) else {
             return Ok(());
         };
-        match self.unwrap_header(&old) {
+        match self.unwrap_header(&old, &rewrap.to) {
             Ok(unwrapped) => {
                 let mac = MacKey::of(&unwrapped.dek).mac(new.authenticated());
                 if bool::from(mac.ct_eq(new.mac())) {
@@ -133,68 +133,6 @@ impl Keyring {
             }
         }
     }
-}
-
-/// The two headers between which an interrupted rewrap hangs.
-struct Sidecar {
-    new: Vec<u8>,
-    old: Vec<u8>,
-}
-
-impl Sidecar {
-    /// `None`: there is none, or it isn't whole, in which case the rewrap never touched the file.
-    fn read(file: &Path) -> Result<Option<Self>> {
-        let path = sidecar_path(file);
-        // To open a pipe would be to wait for its other end.
-        if fs::symlink_metadata(&path).is_ok_and(|there| !there.is_file()) {
-            return Ok(None);
-        }
-        let mut bytes = Vec::new();
-        match File::open(&path) {
-            Ok(f) => f.take(2 * MAX_HEADER_LEN as u64).read_to_end(&mut bytes),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-            // No rewrap has written under a name that can't be.
-            Err(e) if e.kind() == io::ErrorKind::InvalidFilename => return Ok(None),
-            Err(e) => Err(e),
-        }
-        .map_err(|e| Error::io_at("read", &path, e))?;
-        let Ok(len) = header_len(&bytes) else {
-            return Ok(None);
-        };
-        if bytes.len() != 2 * len || header_len(&bytes[len..]).ok() != Some(len) {
-            return Ok(None);
-        }
-        let old = bytes.split_off(len);
-        Ok(Some(Self { new: bytes, old }))
-    }
-
-    /// Whether `current` is what a crash left between the old header and the new one.
-    fn interrupts(&self, current: &[u8]) -> bool {
-        let Ok(core_len) = Header::parse(&self.new).map(|h| h.core_bytes.len()) else {
-            return false;
-        };
-        let fixed = PREFIX_LEN + core_len;
-        let mixed = || {
-            current
-                .iter()
-                .zip(&self.new)
-                .zip(&self.old)
-                .all(|((c, n), o)| c == n || c == o)
-        };
-        current.len() == self.new.len() && current.get(..fixed) == self.new.get(..fixed) && mixed()
-    }
-}
-
-fn sidecar_path(file: &Path) -> PathBuf {
-    let mut path = OsString::from(file);
-    path.push(".cmk-rewrap");
-    path.into()
-}
-
-fn parent(path: &Path) -> &Path {
-    path.parent()
-        .filter(|p| !p.as_os_str().is_empty())
-        .unwrap_or(Path::new("."))
 }
 
 /// The file, locked, and still the one of that name: another rewrap may have renamed a copy over it meanwhile.
@@ -247,15 +185,6 @@ fn read_header(file: &mut File) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn write_sidecar(path: &Path, new: &[u8], old: &[u8]) -> Result<()> {
-    let mut sidecar = AtomicFile::create(&sidecar_path(path), Overwrite::Replace)?;
-    sidecar
-        .write_all(new)
-        .and_then(|()| sidecar.write_all(old))
-        .map_err(|e| Error::from_io("write the sidecar", e))?;
-    sidecar.commit(fs::metadata(path).ok().map(|m| m.permissions()))
-}
-
 fn write_in_place(file: &mut File, header: &[u8]) -> Result<()> {
     let write = |file: &mut File| {
         file.seek(SeekFrom::Start(0))?;
@@ -263,14 +192,6 @@ fn write_in_place(file: &mut File, header: &[u8]) -> Result<()> {
         file.sync_data()
     };
     write(file).map_err(|e| Error::from_io("write the new header of", e))
-}
-
-fn remove_sidecar(path: &Path) -> Result<()> {
-    let sidecar = sidecar_path(path);
-    match fs::remove_file(&sidecar) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io_at("remove", &sidecar, e)),
-        _ => sync_dir(parent(path)),
-    }
 }
 
 /// The whole file anew: the new header, and the body as it is.
@@ -288,6 +209,7 @@ fn copy_with_header(path: &Path, file: &mut File, header: &[u8], old_len: usize)
     }
     // Before the new file is there: somebody else may lock that at once, and a sidecar is theirs then.
     remove_sidecar(path)?;
+    copy.keep_owner_of(&metadata);
     copy.commit(Some(metadata.permissions()))
 }
 

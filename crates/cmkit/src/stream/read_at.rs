@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// A source of bytes that can be read at any offset, from several threads at once, without a position of its own.
@@ -20,6 +21,11 @@ pub trait ReadAt: Send + Sync {
     /// # Errors
     /// * Whatever asking fails with.
     fn size(&self) -> io::Result<u64>;
+
+    /// Where the source is, if it is a file with a name: lets a reader tell an interrupted rewrap from damage.
+    fn path(&self) -> Option<PathBuf> {
+        None
+    }
 }
 
 /// Fills `buf` from `offset` on as far as the source goes, and says how far that was.
@@ -66,6 +72,12 @@ impl ReadAt for File {
         let mut this = self;
         this.seek(SeekFrom::End(0))
     }
+
+    #[cfg(target_os = "linux")]
+    fn path(&self) -> Option<PathBuf> {
+        use std::os::fd::AsRawFd as _;
+        std::fs::read_link(format!("/proc/self/fd/{}", self.as_raw_fd())).ok()
+    }
 }
 
 impl ReadAt for [u8] {
@@ -103,6 +115,10 @@ macro_rules! forward {
 
             fn size(&self) -> io::Result<u64> {
                 (**self).size()
+            }
+
+            fn path(&self) -> Option<PathBuf> {
+                (**self).path()
             }
         }
     )*};

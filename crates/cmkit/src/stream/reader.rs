@@ -13,6 +13,7 @@ use crate::context::EncryptionContext;
 use crate::envelope::{PREFIX_LEN, header_len};
 use crate::error::{Error, Result};
 use crate::keyring::{Keyring, OpeningKey};
+use crate::rewrap::interrupted_or;
 
 /// Reads the plaintext of an envelope at any place: [`Read`], [`Seek`], and [`read_at`](Self::read_at) from many threads at once.
 ///
@@ -57,9 +58,14 @@ impl Keyring {
     ///
     /// # Errors
     /// * [`Error::Io`]: `source` failed.
+    /// * [`Error::RewrapInterrupted`]: `source` is a file whose header an interrupted rewrap left half-written;
+    ///   [`open_file`](Self::open_file) reads it all the same.
     /// * Those of [`decrypt`](Self::decrypt), as far as the header and the last chunk go.
     pub fn reader<R: ReadAt>(&self, source: R, context: &EncryptionContext) -> Result<Reader<R>> {
-        let key = self.opening_key(&read_header(&source)?)?;
+        let header = read_header(&source)?;
+        let key = self
+            .opening_key(&header)
+            .map_err(|e| interrupted_or(e, source.path(), &header))?;
         Reader::new(source, &key, context)
     }
 }
