@@ -14,10 +14,18 @@ fn documents(c: &mut Criterion) {
         let mut out = vec![0; envelope.len()];
         group.throughput(Throughput::Bytes(size as u64));
         group.bench_with_input(BenchmarkId::new("encrypt_into", size), &size, |b, _| {
-            b.iter(|| keyring.encrypt_into(&plaintext, &context, &mut out).expect("sealed"));
+            b.iter(|| {
+                keyring
+                    .encrypt_into(&plaintext, &context, &mut out)
+                    .expect("sealed")
+            });
         });
         group.bench_with_input(BenchmarkId::new("decrypt_into", size), &size, |b, _| {
-            b.iter(|| keyring.decrypt_into(&envelope, &context, &mut out).expect("opened"));
+            b.iter(|| {
+                keyring
+                    .decrypt_into(&envelope, &context, &mut out)
+                    .expect("opened")
+            });
         });
         group.bench_with_input(BenchmarkId::new("encrypt", size), &size, |b, _| {
             b.iter(|| keyring.encrypt(&plaintext, &context).expect("sealed"));
@@ -25,7 +33,9 @@ fn documents(c: &mut Criterion) {
     }
     let plaintext = [7; 1024];
     let mut out = [0; 1024 + 72];
-    group.bench_function("bare primitives/1024", |b| b.iter(|| bare.seal(&[3; 90], &plaintext, &mut out)));
+    group.bench_function("bare primitives/1024", |b| {
+        b.iter(|| bare.seal(&[3; 90], &plaintext, &mut out))
+    });
     group.finish();
 }
 

@@ -13,18 +13,24 @@ fn streams(c: &mut Criterion) {
     let plaintext = vec![7; SIZE];
     let envelope = keyring.encrypt(&plaintext, &context).expect("sealed");
     let mut group = c.benchmark_group("stream");
-    group.sample_size(10).throughput(Throughput::Bytes(SIZE as u64));
+    group
+        .sample_size(10)
+        .throughput(Throughput::Bytes(SIZE as u64));
     group.bench_function("Encryptor, writes of 64 KiB", |b| {
         b.iter(|| {
             let mut encryptor = keyring.encryptor(sink(), &context).expect("an encryptor");
-            plaintext.chunks(64 << 10).for_each(|p| encryptor.write_all(p).expect("written"));
+            plaintext
+                .chunks(64 << 10)
+                .for_each(|p| encryptor.write_all(p).expect("written"));
             encryptor.finish().expect("finished")
         });
     });
     group.bench_function("Decryptor, reads of 64 KiB", |b| {
         let mut buffer = vec![0; 64 << 10];
         b.iter(|| {
-            let mut decryptor = keyring.decryptor(&envelope[..], &context).expect("a decryptor");
+            let mut decryptor = keyring
+                .decryptor(&envelope[..], &context)
+                .expect("a decryptor");
             while decryptor.read(&mut buffer).expect("read") > 0 {}
         });
     });

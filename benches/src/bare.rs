@@ -18,7 +18,9 @@ impl Gcm {
     /// Never: the length is right.
     #[must_use]
     pub fn new(key: &[u8; 32]) -> Self {
-        Self(LessSafeKey::new(UnboundKey::new(&AES_256_GCM, key).expect("32 bytes")))
+        Self(LessSafeKey::new(
+            UnboundKey::new(&AES_256_GCM, key).expect("32 bytes"),
+        ))
     }
 
     /// Seals whole chunks of 16 KiB, each from one buffer to the other. What `out` has beyond them stays as it is.
@@ -26,9 +28,15 @@ impl Gcm {
     /// # Panics
     /// When the buffers don't fit each other.
     pub fn seal(&self, plaintext: &[u8], out: &mut [u8]) {
-        for (i, (p, c)) in plaintext.chunks_exact(CHUNK).zip(out.chunks_exact_mut(CHUNK + TAG)).enumerate() {
+        for (i, (p, c)) in plaintext
+            .chunks_exact(CHUNK)
+            .zip(out.chunks_exact_mut(CHUNK + TAG))
+            .enumerate()
+        {
             let (c, tag) = c.split_at_mut(CHUNK);
-            self.0.seal_out_of_place_scatter(nonce(i), Aad::empty(), p, c, &[], tag).expect("fits");
+            self.0
+                .seal_out_of_place_scatter(nonce(i), Aad::empty(), p, c, &[], tag)
+                .expect("fits");
         }
     }
 
@@ -37,9 +45,15 @@ impl Gcm {
     /// # Panics
     /// When it doesn't authenticate.
     pub fn open(&self, sealed: &[u8], out: &mut [u8]) {
-        for (i, (c, p)) in sealed.chunks_exact(CHUNK + TAG).zip(out.chunks_exact_mut(CHUNK)).enumerate() {
+        for (i, (c, p)) in sealed
+            .chunks_exact(CHUNK + TAG)
+            .zip(out.chunks_exact_mut(CHUNK))
+            .enumerate()
+        {
             let (c, tag) = c.split_at(CHUNK);
-            self.0.open_separate_gather(nonce(i), Aad::empty(), c, tag, p).expect("authentic");
+            self.0
+                .open_separate_gather(nonce(i), Aad::empty(), c, tag, p)
+                .expect("authentic");
         }
     }
 
@@ -86,7 +100,9 @@ impl Document {
     /// With this key for HKDF-Expand.
     #[must_use]
     pub fn new(key: &[u8; 32]) -> Self {
-        Self { hmac: hmac::Key::new(hmac::HMAC_SHA512, key) }
+        Self {
+            hmac: hmac::Key::new(hmac::HMAC_SHA512, key),
+        }
     }
 
     fn expand(&self, info: &[u8]) -> [u8; 76] {
@@ -122,6 +138,8 @@ impl Document {
         commitment.copy_from_slice(&okm[44..]);
         let (ciphertext, tag) = body.split_at_mut(plaintext.len());
         let gcm = Gcm::new(key);
-        gcm.0.seal_out_of_place_scatter(nonce, Aad::empty(), plaintext, ciphertext, &[], tag).expect("fits");
+        gcm.0
+            .seal_out_of_place_scatter(nonce, Aad::empty(), plaintext, ciphertext, &[], tag)
+            .expect("fits");
     }
 }

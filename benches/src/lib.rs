@@ -16,9 +16,16 @@ use cmkit::{KeyRef, KeyType, Keyring, LocalKeyProvider};
 #[must_use]
 pub fn keyring() -> (Keyring, tempfile::TempDir) {
     let dir = tempfile::tempdir().expect("a temporary directory");
-    let provider = LocalKeyProvider::open_or_create(dir.path().join("keys")).expect("a key directory");
-    provider.create_key("bench", KeyType::Oct256).expect("a key");
+    let provider =
+        LocalKeyProvider::open_or_create(dir.path().join("keys")).expect("a key directory");
+    provider
+        .create_key("bench", KeyType::Oct256)
+        .expect("a key");
     let key = KeyRef::local("bench").expect("a key name");
-    let keyring = Keyring::builder().provider(Arc::new(provider)).wrap_with(key).build().expect("a keyring");
+    let keyring = Keyring::builder()
+        .provider(Arc::new(provider))
+        .wrap_with(key)
+        .build()
+        .expect("a keyring");
     (keyring, dir)
 }

@@ -7,12 +7,26 @@ use serde_json::{Value, json};
 pub fn describe() -> Value {
     let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let field = |name: &str| {
-        cpuinfo.lines().find(|l| l.starts_with(name)).and_then(|l| l.split_once(':')).map_or("", |(_, v)| v.trim())
+        cpuinfo
+            .lines()
+            .find(|l| l.starts_with(name))
+            .and_then(|l| l.split_once(':'))
+            .map_or("", |(_, v)| v.trim())
     };
     let flags: Vec<_> = field("flags")
         .split(' ')
         .filter(|f| {
-            ["aes", "avx2", "avx512f", "avx512vl", "pclmulqdq", "sha_ni", "vaes", "vpclmulqdq"].contains(f)
+            [
+                "aes",
+                "avx2",
+                "avx512f",
+                "avx512vl",
+                "pclmulqdq",
+                "sha_ni",
+                "vaes",
+                "vpclmulqdq",
+            ]
+            .contains(f)
         })
         .collect();
     json!({

@@ -18,13 +18,21 @@ fn main() -> ExitCode {
         body::print_times();
         return ExitCode::SUCCESS;
     }
-    let value = |flag: &str| args.iter().position(|a| a == flag).and_then(|i| args.get(i + 1));
+    let value = |flag: &str| {
+        args.iter()
+            .position(|a| a == flag)
+            .and_then(|i| args.get(i + 1))
+    };
     let only = value("--only").map(String::as_str);
     let quick = args.iter().any(|a| a == "--quick");
     let slow = ["command", "disk"];
     let wanted = |subject: &str| only.map_or(!(quick && slow.contains(&subject)), |o| o == subject);
 
-    let target = env::current_exe().expect("own path").parent().expect("a folder").to_owned();
+    let target = env::current_exe()
+        .expect("own path")
+        .parent()
+        .expect("a folder")
+        .to_owned();
     let memory = temporary("/dev/shm");
     let disk = temporary("/var/tmp");
     let mut rows: Vec<Row> = Vec::new();
@@ -55,9 +63,17 @@ fn main() -> ExitCode {
     println!("| what | cmkit | peer | figure | target | |\n|---|---|---|---|---|---|");
     for r in &rows {
         let verdict = if r.reached() { "reached" } else { "MISSED" };
-        println!("| {} | {} | {} | {:.2} | {} | {verdict} |", r.what, r.ours, r.peer, r.figure, r.target_text());
+        println!(
+            "| {} | {} | {} | {:.2} | {} | {verdict} |",
+            r.what,
+            r.ours,
+            r.peer,
+            r.figure,
+            r.target_text()
+        );
     }
-    let report = json!({ "machine": machine, "rows": rows.iter().map(Row::to_json).collect::<Vec<_>>() });
+    let report =
+        json!({ "machine": machine, "rows": rows.iter().map(Row::to_json).collect::<Vec<_>>() });
     match value("--json") {
         Some(path) => std::fs::write(path, format!("{report:#}\n")).expect("the JSON file"),
         None => println!("\n{report:#}"),
@@ -66,18 +82,30 @@ fn main() -> ExitCode {
 }
 
 fn temporary(parent: &str) -> tempfile::TempDir {
-    tempfile::tempdir_in(parent).or_else(|_| tempfile::tempdir()).expect("a temporary directory")
+    tempfile::tempdir_in(parent)
+        .or_else(|_| tempfile::tempdir())
+        .expect("a temporary directory")
 }
 
 fn cargo(args: &[&str]) {
     let cargo = env::var_os("CARGO").unwrap_or("cargo".into());
-    assert!(Command::new(cargo).args(args).status().is_ok_and(|s| s.success()), "cargo {args:?}");
+    assert!(
+        Command::new(cargo)
+            .args(args)
+            .status()
+            .is_ok_and(|s| s.success()),
+        "cargo {args:?}"
+    );
 }
 
 /// `benches/c/call.c`, compiled against the library of the same profile.
 fn build_c_program(dir: &Path) -> PathBuf {
     cargo(&["build", "--release", "-p", "cmkit-c"]);
-    let target = env::current_exe().expect("own path").parent().expect("a folder").to_owned();
+    let target = env::current_exe()
+        .expect("own path")
+        .parent()
+        .expect("a folder")
+        .to_owned();
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let program = dir.join("call");
     let status = Command::new("cc")

@@ -39,11 +39,18 @@ pub fn rows() -> Vec<Row> {
     let mut rows = Vec::new();
     for (verb, ours, peer) in [("encrypt", ENCRYPT, SEAL), ("decrypt", DECRYPT, OPEN)] {
         let ratio = one[peer] / one[ours];
-        rows.push(row(&format!("64 MiB {verb}, one thread / raw GCM"), one[ours], one[peer], ratio, 0.93));
+        rows.push(row(
+            &format!("64 MiB {verb}, one thread / raw GCM"),
+            one[ours],
+            one[peer],
+            ratio,
+            0.93,
+        ));
     }
-    for (verb, ours, peer, peer_two) in
-        [("encrypt", ENCRYPT, SEAL, SEAL_TWO), ("decrypt", DECRYPT, OPEN, OPEN_TWO)]
-    {
+    for (verb, ours, peer, peer_two) in [
+        ("encrypt", ENCRYPT, SEAL, SEAL_TWO),
+        ("decrypt", DECRYPT, OPEN, OPEN_TWO),
+    ] {
         let gain = (one[ours] / two[ours]) / (one[peer] / two[peer_two]);
         let what = format!("64 MiB {verb}, gain of two threads / raw GCM's gain");
         rows.push(row(&what, two[ours], two[peer_two], gain, 0.9));
@@ -54,7 +61,12 @@ pub fn rows() -> Vec<Row> {
 /// A process that sees one core, in which the library uses one thread.
 fn pinned_to_one_core() -> [f64; 6] {
     let exe = env::current_exe().expect("own path");
-    let out = Command::new("taskset").args(["-c", "0"]).arg(exe).arg("--body-times").output().expect("taskset");
+    let out = Command::new("taskset")
+        .args(["-c", "0"])
+        .arg(exe)
+        .arg("--body-times")
+        .output()
+        .expect("taskset");
     let text = String::from_utf8_lossy(&out.stdout);
     let mut numbers = text.split_whitespace().map(|n| n.parse().expect("a time"));
     std::array::from_fn(|_| numbers.next().expect("six times"))
@@ -78,7 +90,9 @@ fn measure() -> [f64; 6] {
 
     let [encrypt, seal, seal_two] = side_by_side([
         &mut || {
-            keyring.encrypt_into(&plaintext, &context, &mut out.borrow_mut()).expect("sealed");
+            keyring
+                .encrypt_into(&plaintext, &context, &mut out.borrow_mut())
+                .expect("sealed");
         },
         &mut || gcm.seal(&plaintext, &mut out.borrow_mut()),
         &mut || gcm.seal_two_threads(&plaintext, &mut out.borrow_mut()),
@@ -92,7 +106,9 @@ fn measure() -> [f64; 6] {
     let out = RefCell::new(vec![1; SIZE]);
     let [decrypt, open, open_two] = side_by_side([
         &mut || {
-            keyring.decrypt_into(&envelope, &context, &mut out.borrow_mut()).expect("opened");
+            keyring
+                .decrypt_into(&envelope, &context, &mut out.borrow_mut())
+                .expect("opened");
         },
         &mut || gcm.open(&bare, &mut out.borrow_mut()),
         &mut || gcm.open_two_threads(&bare_halves, &mut out.borrow_mut()),

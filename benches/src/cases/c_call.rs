@@ -20,16 +20,24 @@ pub fn rows(program: &Path) -> Vec<Row> {
     let plaintext = [7; 1024];
     let mut out = [0; 2048];
     let mut call = || {
-            keyring.encrypt_into(&plaintext, &context, &mut out).expect("sealed");
-        };
+        keyring
+            .encrypt_into(&plaintext, &context, &mut out)
+            .expect("sealed");
+    };
     let n = repetitions(&mut call, Duration::from_millis(200));
     let (mut rust, mut c) = ([0.0; RUNS], [0.0; RUNS]);
     for run in 0..RUNS {
         let start = std::time::Instant::now();
         (0..n).for_each(|_| call());
         rust[run] = start.elapsed().as_secs_f64() * 1e9 / f64::from(n);
-        let out = Command::new(program).arg(n.to_string()).output().expect("the C program");
-        c[run] = String::from_utf8_lossy(&out.stdout).trim().parse().expect("nanoseconds");
+        let out = Command::new(program)
+            .arg(n.to_string())
+            .output()
+            .expect("the C program");
+        c[run] = String::from_utf8_lossy(&out.stdout)
+            .trim()
+            .parse()
+            .expect("nanoseconds");
     }
     let (rust, c) = (median(rust), median(c));
     vec![Row {

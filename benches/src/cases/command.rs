@@ -24,10 +24,28 @@ pub fn rows(dir: &Path, on_disk: bool, cmkit: &Path) -> Vec<Row> {
     let plain_arg = plain.display().to_string();
     let cmkit_arg = cmkit.display().to_string();
     let home_arg = home.display().to_string();
-    let encrypt =
-        [&cmkit_arg, "--home", &home_arg, "encrypt", "--force", "-o", &path("plain.cmk"), &plain_arg].map(String::from);
-    let decrypt =
-        [&cmkit_arg, "--home", &home_arg, "decrypt", "--force", "-o", &path("again"), &path("plain.cmk")].map(String::from);
+    let encrypt = [
+        &cmkit_arg,
+        "--home",
+        &home_arg,
+        "encrypt",
+        "--force",
+        "-o",
+        &path("plain.cmk"),
+        &plain_arg,
+    ]
+    .map(String::from);
+    let decrypt = [
+        &cmkit_arg,
+        "--home",
+        &home_arg,
+        "decrypt",
+        "--force",
+        "-o",
+        &path("again"),
+        &path("plain.cmk"),
+    ]
+    .map(String::from);
     // cmkit syncs what it wrote before it appears; `cp` is given the same work.
     let copy = if on_disk {
         format!("cp '{plain_arg}' '{0}' && sync '{0}'", path("copy"))
@@ -38,7 +56,11 @@ pub fn rows(dir: &Path, on_disk: bool, cmkit: &Path) -> Vec<Row> {
     let place = if on_disk { "on disk" } else { "on tmpfs" };
     let peer_name = if on_disk { "cp + sync" } else { "cp" };
 
-    let fresh = |names: &[&str]| names.iter().for_each(|n| drop(fs::remove_file(dir.join(n))));
+    let fresh = |names: &[&str]| {
+        names
+            .iter()
+            .for_each(|n| drop(fs::remove_file(dir.join(n))))
+    };
     let [encrypt_time, decrypt_time, copy_time] = side_by_side([
         &mut || {
             fresh(&["plain.cmk"]);
@@ -53,7 +75,10 @@ pub fn rows(dir: &Path, on_disk: bool, cmkit: &Path) -> Vec<Row> {
             run(&copy);
         },
     ]);
-    assert!(same(&plain, &dir.join("again")), "what was decrypted is what was encrypted");
+    assert!(
+        same(&plain, &dir.join("again")),
+        "what was decrypted is what was encrypted"
+    );
 
     let seconds = |s: f64| format!("{s:.2} s");
     let row = |verb: &str, ours: f64, peer_name: &str, peer: f64, target: f64| Row {
@@ -84,7 +109,11 @@ pub fn rows(dir: &Path, on_disk: bool, cmkit: &Path) -> Vec<Row> {
             eprintln!("age is not installed: its row is missing (apt-get install age)");
         }
         for (verb, command) in [("encrypt", &encrypt), ("decrypt", &decrypt)] {
-            fresh(&[if verb == "encrypt" { "plain.cmk" } else { "again" }]);
+            fresh(&[if verb == "encrypt" {
+                "plain.cmk"
+            } else {
+                "again"
+            }]);
             let mib = peak_memory(command);
             rows.push(Row {
                 what: format!("memory of cmkit {verb}, 1 GiB"),
@@ -100,21 +129,37 @@ pub fn rows(dir: &Path, on_disk: bool, cmkit: &Path) -> Vec<Row> {
 }
 
 fn run(command: &[String]) {
-    let status = Command::new(&command[0]).args(&command[1..]).stderr(Stdio::null()).status().expect("started");
+    let status = Command::new(&command[0])
+        .args(&command[1..])
+        .stderr(Stdio::null())
+        .status()
+        .expect("started");
     assert!(status.success(), "{command:?}");
 }
 
 fn age_command(dir: &Path, plain: &str) -> Option<Vec<String>> {
     let out = Command::new("age-keygen").output().ok()?;
-    let text = String::from_utf8_lossy(&out.stderr).into_owned() + &String::from_utf8_lossy(&out.stdout);
-    let recipient = text.split_whitespace().find(|w| w.starts_with("age1"))?.to_owned();
+    let text =
+        String::from_utf8_lossy(&out.stderr).into_owned() + &String::from_utf8_lossy(&out.stdout);
+    let recipient = text
+        .split_whitespace()
+        .find(|w| w.starts_with("age1"))?
+        .to_owned();
     let out = dir.join("plain.age").display().to_string();
-    Some(["age", "-r", &recipient, "-o", &out, plain].map(String::from).to_vec())
+    Some(
+        ["age", "-r", &recipient, "-o", &out, plain]
+            .map(String::from)
+            .to_vec(),
+    )
 }
 
 /// The most memory that the process had resident, in MiB, looked up every few milliseconds (VmHWM only grows).
 fn peak_memory(command: &[String]) -> f64 {
-    let mut child = Command::new(&command[0]).args(&command[1..]).stderr(Stdio::null()).spawn().expect("started");
+    let mut child = Command::new(&command[0])
+        .args(&command[1..])
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("started");
     let status = PathBuf::from(format!("/proc/{}/status", child.id()));
     let mut peak = 0.0f64;
     while child.try_wait().expect("a child").is_none() {
@@ -139,5 +184,9 @@ fn write_noise(path: &Path) {
 }
 
 fn same(a: &Path, b: &Path) -> bool {
-    Command::new("cmp").args(["-s"]).args([a, b]).status().is_ok_and(|s| s.success())
+    Command::new("cmp")
+        .args(["-s"])
+        .args([a, b])
+        .status()
+        .is_ok_and(|s| s.success())
 }

@@ -24,16 +24,16 @@ pub fn rows() -> Vec<Row> {
     // As much to hash as cmkit hashes for this context.
     let head = [3; 90];
     let out = RefCell::new([0; 2 * SIZE]);
-    let ours =
-        || {
-            keyring.encrypt_into(&plaintext, &context, &mut *out.borrow_mut()).expect("sealed");
-        };
+    let ours = || {
+        keyring
+            .encrypt_into(&plaintext, &context, &mut *out.borrow_mut())
+            .expect("sealed");
+    };
     let mut peer = || bare.seal(&head, &plaintext, &mut out.borrow_mut()[..SIZE + 72]);
     let n = repetitions(&mut peer, Duration::from_millis(200));
-    let [ours, peer] = side_by_side([
-        &mut || (0..n).for_each(|_| ours()),
-        &mut || (0..n).for_each(|_| peer()),
-    ]);
+    let [ours, peer] = side_by_side([&mut || (0..n).for_each(|_| ours()), &mut || {
+        (0..n).for_each(|_| peer())
+    }]);
     let ns = |seconds: f64| format!("{:.0} ns", seconds / f64::from(n) * 1e9);
     vec![Row {
         what: "1 KiB document, cached DEK / bare primitives".into(),

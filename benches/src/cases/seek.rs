@@ -21,14 +21,20 @@ pub fn rows(dir: &Path) -> Vec<Row> {
     let (keyring, _dir) = crate::keyring();
     let context = EncryptionContext::empty();
     let (plain, sealed) = (dir.join("seek"), dir.join("seek.cmk"));
-    File::create(&plain).and_then(|f| f.set_len(SIZE)).expect("a sparse file");
-    keyring.encrypt_file(&plain, &sealed, &context, &FileOptions::default()).expect("sealed");
+    File::create(&plain)
+        .and_then(|f| f.set_len(SIZE))
+        .expect("a sparse file");
+    keyring
+        .encrypt_file(&plain, &sealed, &context, &FileOptions::default())
+        .expect("sealed");
     let reader = keyring.open_file(&sealed, &context).expect("opened");
 
     let mut buffer = [0; 4096];
     let mut state = 1u64;
     let mut read = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
         let offset = (state >> 16) % (SIZE - 4096);
         assert_eq!(reader.read_at(&mut buffer, offset).expect("read"), 4096);
     };
