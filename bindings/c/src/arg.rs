@@ -73,7 +73,9 @@ pub(crate) unsafe fn array<'a, T>(name: &str, p: *const T, len: usize) -> Outcom
 fn check_len<T>(name: &str, len: usize) -> Outcome {
     match len.checked_mul(size_of::<T>()) {
         Some(size) if isize::try_from(size).is_ok() => Ok(()),
-        _ => Err(invalid(format!("the length of {name} is {len}, which no buffer has"))),
+        _ => Err(invalid(format!(
+            "the length of {name} is {len}, which no buffer has"
+        ))),
     }
 }
 
@@ -85,7 +87,8 @@ pub(crate) unsafe fn text<'a>(name: &str, p: *const c_char) -> Outcome<&'a str> 
     check(name, p)?;
     // SAFETY: as above.
     let text = unsafe { CStr::from_ptr(p) };
-    text.to_str().map_err(|_| invalid(format!("{name} is not UTF-8")))
+    text.to_str()
+        .map_err(|_| invalid(format!("{name} is not UTF-8")))
 }
 
 /// Text that may be missing.
@@ -143,7 +146,11 @@ pub(crate) unsafe fn out<'a, T>(name: &str, p: *mut T, initial: T) -> Outcome<&'
 ///
 /// # Safety
 /// As for [`out`].
-pub(crate) unsafe fn optional_out<'a, T>(name: &str, p: *mut T, initial: T) -> Outcome<Option<&'a mut T>> {
+pub(crate) unsafe fn optional_out<'a, T>(
+    name: &str,
+    p: *mut T,
+    initial: T,
+) -> Outcome<Option<&'a mut T>> {
     if p.is_null() {
         return Ok(None);
     }
@@ -176,7 +183,12 @@ pub(crate) unsafe fn output<'a>(
         check(name, p)?;
         check_len::<u8>(name, capacity)?;
     }
-    let output = Output { p, capacity, len, done: false };
+    let output = Output {
+        p,
+        capacity,
+        len,
+        done: false,
+    };
     if output.len.is_none() {
         return Err(invalid("out_len is NULL"));
     }
@@ -226,12 +238,18 @@ impl Output<'_> {
     /// How `input` lies to this range. One that overlaps it otherwise is refused.
     pub(crate) fn place_of(&self, input: &[u8]) -> Outcome<Place> {
         let (ours, theirs) = (self.p.addr(), input.as_ptr().addr());
-        if self.capacity == 0 || input.is_empty() || ours >= theirs + input.len() || theirs >= ours + self.capacity {
+        if self.capacity == 0
+            || input.is_empty()
+            || ours >= theirs + input.len()
+            || theirs >= ours + self.capacity
+        {
             Ok(Place::Apart)
         } else if ours == theirs {
             Ok(Place::Same)
         } else {
-            Err(invalid("input and output overlap; they must be apart, or in place where the function says so"))
+            Err(invalid(
+                "input and output overlap; they must be apart, or in place where the function says so",
+            ))
         }
     }
 
@@ -239,13 +257,18 @@ impl Output<'_> {
     pub(crate) fn must_be_apart_from(&self, input: &[u8]) -> Outcome {
         match self.place_of(input)? {
             Place::Apart => Ok(()),
-            Place::Same => Err(invalid("input and output are the same; this function doesn't work in place")),
+            Place::Same => Err(invalid(
+                "input and output are the same; this function doesn't work in place",
+            )),
         }
     }
 
     /// Lets `write` fill the range; it says how many bytes are the result. No reference to an input that overlaps may be used
     /// from here on.
-    pub(crate) fn fill<E: Into<Fault>>(mut self, write: impl FnOnce(&mut [u8]) -> Result<usize, E>) -> Outcome {
+    pub(crate) fn fill<E: Into<Fault>>(
+        mut self,
+        write: impl FnOnce(&mut [u8]) -> Result<usize, E>,
+    ) -> Outcome {
         let range: &mut [u8] = if self.capacity == 0 {
             &mut []
         } else {
@@ -277,7 +300,11 @@ pub(crate) const ID_CAPACITY: usize = 513;
 ///
 /// # Safety
 /// `p` is NULL, or points to `capacity` bytes that nobody else reads or writes during the call.
-pub(crate) unsafe fn id_output<'a>(name: &str, p: *mut c_char, capacity: usize) -> Outcome<IdOutput<'a>> {
+pub(crate) unsafe fn id_output<'a>(
+    name: &str,
+    p: *mut c_char,
+    capacity: usize,
+) -> Outcome<IdOutput<'a>> {
     if p.is_null() {
         return Ok(IdOutput(None));
     }
@@ -293,7 +320,9 @@ pub(crate) unsafe fn id_output<'a>(name: &str, p: *mut c_char, capacity: usize) 
         }));
     }
     // SAFETY: as above; it was just written.
-    Ok(IdOutput(Some(unsafe { std::slice::from_raw_parts_mut(p.cast(), capacity) })))
+    Ok(IdOutput(Some(unsafe {
+        std::slice::from_raw_parts_mut(p.cast(), capacity)
+    })))
 }
 
 /// Where a key id goes; an empty string until then.
@@ -320,10 +349,12 @@ impl<T> OneAtATime<T> {
     pub(crate) fn enter(&self) -> Outcome<MutexGuard<'_, T>> {
         match self.0.try_lock() {
             Ok(guard) => Ok(guard),
-            Err(TryLockError::Poisoned(_)) => Err(wrong_state("it failed before: free it and make a new one")),
-            Err(TryLockError::WouldBlock) => {
-                Err(wrong_state("it is in use by another call; it belongs to one thread at a time"))
+            Err(TryLockError::Poisoned(_)) => {
+                Err(wrong_state("it failed before: free it and make a new one"))
             }
+            Err(TryLockError::WouldBlock) => Err(wrong_state(
+                "it is in use by another call; it belongs to one thread at a time",
+            )),
         }
     }
 

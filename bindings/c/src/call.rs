@@ -29,7 +29,9 @@ impl<E: Into<cmkit::Error>> From<E> for Fault {
 /// An argument that must not be what it is.
 #[cold]
 pub(crate) fn invalid(problem: impl Into<String>) -> Fault {
-    Fault::Error(cmkit::Error::InvalidArgument { problem: problem.into() })
+    Fault::Error(cmkit::Error::InvalidArgument {
+        problem: problem.into(),
+    })
 }
 
 /// An object that can't do this now.

@@ -41,7 +41,11 @@ pub(crate) struct Owned {
 
 impl Owned {
     pub(crate) fn new(userdata: *mut c_void, destroy: cmk_destroy_callback) -> Arc<Self> {
-        Arc::new(Self { userdata: Userdata(userdata), destroy, owned: AtomicBool::new(false) })
+        Arc::new(Self {
+            userdata: Userdata(userdata),
+            destroy,
+            owned: AtomicBool::new(false),
+        })
     }
 
     /// Takes it over: what the caller called has succeeded.
@@ -74,7 +78,9 @@ pub(crate) fn answer(code: i32) -> io::Result<()> {
         0 => Ok(()),
         CMK_CANCEL => Err(cmkit::Error::Cancelled.into()),
         1.. => Err(io::Error::from_raw_os_error(code)),
-        _ => Err(io::Error::other(format!("the callback returned {code}, which is no error number"))),
+        _ => Err(io::Error::other(format!(
+            "the callback returned {code}, which is no error number"
+        ))),
     }
 }
 
@@ -83,7 +89,9 @@ pub(crate) fn given(len: usize, capacity: usize) -> io::Result<usize> {
     if len <= capacity {
         Ok(len)
     } else {
-        Err(io::Error::other(format!("the callback says that it gave {len} bytes where {capacity} were asked for")))
+        Err(io::Error::other(format!(
+            "the callback says that it gave {len} bytes where {capacity} were asked for"
+        )))
     }
 }
 

@@ -55,7 +55,9 @@ impl cmk_error {
             system_code: 0,
             bytes_needed: 0,
         };
-        let Fault::Error(cause) = fault else { return error };
+        let Fault::Error(cause) = fault else {
+            return error;
+        };
         error.retryable = cause.is_retryable();
         if let Some(provider) = cause.provider() {
             error.key_id = provider.key.clone().map(c_string);
@@ -66,11 +68,16 @@ impl cmk_error {
             }
         }
         match cause.root() {
-            cmkit::Error::KeyNotAllowed { keys } => error.key_id = keys.first().cloned().map(c_string),
+            cmkit::Error::KeyNotAllowed { keys } => {
+                error.key_id = keys.first().cloned().map(c_string)
+            }
             cmkit::Error::BufferTooSmall { needed, .. } => error.bytes_needed = *needed,
             _ => {}
         }
-        error.system_code = cause.io().and_then(std::io::Error::raw_os_error).unwrap_or(0);
+        error.system_code = cause
+            .io()
+            .and_then(std::io::Error::raw_os_error)
+            .unwrap_or(0);
         error
     }
 }

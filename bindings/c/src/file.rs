@@ -25,7 +25,8 @@ pub const CMK_LEN_UNKNOWN: u64 = 0xFFFF_FFFF_FFFF_FFFF;
 
 /// Told how many bytes of plaintext are done, of how many: at the start, at the end and some fifty times a second in between, on the calling
 /// thread. Returns 0 to go on; anything else cancels, and nothing is kept.
-pub type cmk_progress_callback = Option<unsafe extern "C" fn(userdata: *mut c_void, done: u64, total: u64) -> i32>;
+pub type cmk_progress_callback =
+    Option<unsafe extern "C" fn(userdata: *mut c_void, done: u64, total: u64) -> i32>;
 
 /// What one may choose about files. Fill it with zeros, set struct_size, then the members.
 #[repr(C)]
@@ -50,7 +51,9 @@ unsafe impl Structure for cmk_file_options {
 
 fn options_of(options: Option<cmk_file_options>) -> Outcome<FileOptions> {
     let mut result = FileOptions::default();
-    let Some(options) = options else { return Ok(result) };
+    let Some(options) = options else {
+        return Ok(result);
+    };
     result = match options.overwrite {
         CMK_OVERWRITE_REFUSE => result.overwrite(Overwrite::Refuse),
         CMK_OVERWRITE_REPLACE => result.overwrite(Overwrite::Replace),
@@ -63,7 +66,13 @@ fn options_of(options: Option<cmk_file_options>) -> Outcome<FileOptions> {
         let userdata = Userdata(options.userdata);
         result = result.on_progress(move |now| {
             // SAFETY: the header asks for a callback that can be called with these arguments during the call.
-            match unsafe { progress(userdata.pointer(), now.done, now.total.unwrap_or(CMK_LEN_UNKNOWN)) } {
+            match unsafe {
+                progress(
+                    userdata.pointer(),
+                    now.done,
+                    now.total.unwrap_or(CMK_LEN_UNKNOWN),
+                )
+            } {
                 0 => ControlFlow::Continue(()),
                 _ => ControlFlow::Break(()),
             }

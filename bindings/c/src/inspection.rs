@@ -76,7 +76,9 @@ pub unsafe extern "C" fn cmk_inspection_suite(inspection: *const cmk_inspection)
 
 /// The algorithms of the suite.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn cmk_inspection_suite_name(inspection: *const cmk_inspection) -> *const c_char {
+pub unsafe extern "C" fn cmk_inspection_suite_name(
+    inspection: *const cmk_inspection,
+) -> *const c_char {
     value!(c"".as_ptr(); inspection = shared(inspection); => inspection.suite_name.as_ptr())
 }
 
@@ -99,7 +101,9 @@ pub unsafe extern "C" fn cmk_inspection_purpose(inspection: *const cmk_inspectio
 
 /// The workspace that it belongs to; NULL when it has none.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn cmk_inspection_workspace(inspection: *const cmk_inspection) -> *const c_char {
+pub unsafe extern "C" fn cmk_inspection_workspace(
+    inspection: *const cmk_inspection,
+) -> *const c_char {
     value!(ptr::null(); inspection = shared(inspection); => pointer(inspection.workspace.as_deref()))
 }
 

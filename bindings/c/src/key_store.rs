@@ -17,8 +17,9 @@ use crate::structure::Structure;
 
 /// Looks a row up by its id of 16 bytes. Returns CMK_OK after cmk_sink_put and, where there is one, cmk_sink_put_tag; CMK_OK without
 /// either means that there is no such row.
-pub type cmk_store_get_callback =
-    Option<unsafe extern "C" fn(userdata: *mut c_void, id: *const u8, sink: *mut cmk_sink) -> cmk_result>;
+pub type cmk_store_get_callback = Option<
+    unsafe extern "C" fn(userdata: *mut c_void, id: *const u8, sink: *mut cmk_sink) -> cmk_result,
+>;
 
 /// Stores a row unless there is one of this id. Returns CMK_OK after cmk_sink_put_done. A stored row must be durable by then: data is
 /// encrypted under its data key right after.
@@ -97,9 +98,17 @@ pub unsafe extern "C" fn cmk_keyring_builder_key_store(
 }
 
 type Get = unsafe extern "C" fn(*mut c_void, *const u8, *mut cmk_sink) -> cmk_result;
-type Put = unsafe extern "C" fn(*mut c_void, *const u8, *const u8, usize, *mut cmk_sink) -> cmk_result;
-type Replace =
-    unsafe extern "C" fn(*mut c_void, *const u8, *const u8, usize, *const u8, usize, *mut cmk_sink) -> cmk_result;
+type Put =
+    unsafe extern "C" fn(*mut c_void, *const u8, *const u8, usize, *mut cmk_sink) -> cmk_result;
+type Replace = unsafe extern "C" fn(
+    *mut c_void,
+    *const u8,
+    *const u8,
+    usize,
+    *const u8,
+    usize,
+    *mut cmk_sink,
+) -> cmk_result;
 type List = unsafe extern "C" fn(*mut c_void, *mut cmk_sink) -> cmk_result;
 
 struct CallbackStore {
@@ -122,7 +131,10 @@ impl CallbackStore {
     }
 }
 
-fn ask(question: Question, callback: impl FnOnce(*mut cmk_sink) -> cmk_result) -> cmkit::Result<Answer> {
+fn ask(
+    question: Question,
+    callback: impl FnOnce(*mut cmk_sink) -> cmk_result,
+) -> cmkit::Result<Answer> {
     match cmk_sink::ask(question, callback) {
         (CMK_OK, answer) => Ok(answer),
         (code, answer) => Err(answer.store_error(code)),
@@ -139,17 +151,28 @@ fn done(answer: &Answer) -> cmkit::Result<bool> {
 impl KeyStore for CallbackStore {
     fn get(&self, id: &DekId) -> cmkit::Result<Option<StoredKey>> {
         // SAFETY: the header asks for callbacks that can be called with these arguments from any thread.
-        let answer = ask(Question::Row, |sink| unsafe { (self.get)(self.userdata.pointer(), id.0.as_ptr(), sink) })?;
+        let answer = ask(Question::Row, |sink| unsafe {
+            (self.get)(self.userdata.pointer(), id.0.as_ptr(), sink)
+        })?;
         Ok(answer.bytes.map(|bytes| {
             let bytes = bytes.to_vec();
-            StoredKey { tag: answer.tag.unwrap_or_else(|| bytes.clone()), bytes }
+            StoredKey {
+                tag: answer.tag.unwrap_or_else(|| bytes.clone()),
+                bytes,
+            }
         }))
     }
 
     fn put_if_absent(&self, id: &DekId, bytes: &[u8]) -> cmkit::Result<bool> {
         // SAFETY: as for `get`.
         done(&ask(Question::YesOrNo, |sink| unsafe {
-            (self.put)(self.userdata.pointer(), id.0.as_ptr(), bytes.as_ptr(), bytes.len(), sink)
+            (self.put)(
+                self.userdata.pointer(),
+                id.0.as_ptr(),
+                bytes.as_ptr(),
+                bytes.len(),
+                sink,
+            )
         })?)
     }
 
@@ -157,12 +180,23 @@ impl KeyStore for CallbackStore {
         // SAFETY: as for `get`.
         done(&ask(Question::YesOrNo, |sink| unsafe {
             let (userdata, id) = (self.userdata.pointer(), id.0.as_ptr());
-            (self.replace)(userdata, id, bytes.as_ptr(), bytes.len(), tag.as_ptr(), tag.len(), sink)
+            (self.replace)(
+                userdata,
+                id,
+                bytes.as_ptr(),
+                bytes.len(),
+                tag.as_ptr(),
+                tag.len(),
+                sink,
+            )
         })?)
     }
 
     fn list(&self) -> cmkit::Result<Vec<DekId>> {
         // SAFETY: as for `get`.
-        Ok(ask(Question::Ids, |sink| unsafe { (self.list)(self.userdata.pointer(), sink) })?.ids)
+        Ok(ask(Question::Ids, |sink| unsafe {
+            (self.list)(self.userdata.pointer(), sink)
+        })?
+        .ids)
     }
 }

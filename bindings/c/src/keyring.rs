@@ -23,7 +23,10 @@ impl cmk_keyring {
 /// Makes a keyring of the user's own key directory (cmk_default_dir) that encrypts under its key local:default. The first
 /// encryption creates that key if it isn't there: back the directory up.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn cmk_keyring_local(out: *mut *mut cmk_keyring, err: *mut *mut cmk_error) -> cmk_result {
+pub unsafe extern "C" fn cmk_keyring_local(
+    out: *mut *mut cmk_keyring,
+    err: *mut *mut cmk_error,
+) -> cmk_result {
     call!(err; out = handle(out); => {
         *out = cmk_keyring::handle(Keyring::local()?);
         Ok(())

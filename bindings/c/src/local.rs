@@ -39,13 +39,18 @@ const TYPES: [(u32, KeyType); 3] = [
 
 fn key_type(number: u32) -> Outcome<KeyType> {
     let found = TYPES.iter().find(|(known, _)| *known == number);
-    found.map(|(_, kind)| *kind).ok_or_else(|| invalid(format!("{number} is no CMK_KEY_TYPE_...")))
+    found
+        .map(|(_, kind)| *kind)
+        .ok_or_else(|| invalid(format!("{number} is no CMK_KEY_TYPE_...")))
 }
 
 /// The directory for keys when nobody names one: CMKIT_HOME, else cmkit in XDG_DATA_HOME, else ~/.local/share/cmkit. Nothing is
 /// created. The buffer's data is a string.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn cmk_default_dir(out: *mut *mut cmk_buffer, err: *mut *mut cmk_error) -> cmk_result {
+pub unsafe extern "C" fn cmk_default_dir(
+    out: *mut *mut cmk_buffer,
+    err: *mut *mut cmk_error,
+) -> cmk_result {
     call!(err; out = handle(out); => {
         *out = cmk_buffer::handle(cmkit::default_dir()?.as_os_str().as_bytes().to_vec());
         Ok(())
@@ -228,7 +233,10 @@ pub unsafe extern "C" fn cmk_key_list_type(list: *const cmk_key_list, index: usi
 /// What has become of a version: "enabled", "disabled", "destroyed", "half destroyed" or "damaged"; NULL beyond the end. Never to be
 /// freed.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn cmk_key_list_state(list: *const cmk_key_list, index: usize) -> *const c_char {
+pub unsafe extern "C" fn cmk_key_list_state(
+    list: *const cmk_key_list,
+    index: usize,
+) -> *const c_char {
     value!(ptr::null(); list = shared(list); => match list.info(index).map(|info| info.state.name()) {
         Some("enabled") => c"enabled".as_ptr(),
         Some("disabled") => c"disabled".as_ptr(),

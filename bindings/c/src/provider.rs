@@ -6,8 +6,8 @@ use std::ffi::{c_char, c_void};
 use std::sync::Arc;
 
 use cmkit::{
-    KeyId, KeyProvider, KeyRef, KeyState, ProviderError, ProviderErrorKind, SecretBytes, UnwrapRequest, WrapRequest,
-    WrappedKey,
+    KeyId, KeyProvider, KeyRef, KeyState, ProviderError, ProviderErrorKind, SecretBytes,
+    UnwrapRequest, WrapRequest, WrappedKey,
 };
 
 use crate::arg;
@@ -56,10 +56,12 @@ pub type cmk_unwrap_callback = Option<
 
 /// What is known about a key version at this moment: a CMK_KEY_STATE_... Called for every message under a cached data key, so it must be
 /// fast and must not block.
-pub type cmk_state_callback = Option<unsafe extern "C" fn(userdata: *mut c_void, key: *const c_char) -> u32>;
+pub type cmk_state_callback =
+    Option<unsafe extern "C" fn(userdata: *mut c_void, key: *const c_char) -> u32>;
 
 /// Whether this provider is the one for a key: 1, or 0.
-pub type cmk_owns_callback = Option<unsafe extern "C" fn(userdata: *mut c_void, key: *const c_char) -> i32>;
+pub type cmk_owns_callback =
+    Option<unsafe extern "C" fn(userdata: *mut c_void, key: *const c_char) -> i32>;
 
 /// A key provider: it holds keys and wraps and unwraps data keys with them.
 ///
@@ -107,8 +109,16 @@ pub unsafe extern "C" fn cmk_keyring_builder_add_provider(
     })
 }
 
-type Wrap = unsafe extern "C" fn(*mut c_void, *const c_char, *const u8, usize, *mut cmk_sink) -> cmk_result;
-type Unwrap = unsafe extern "C" fn(*mut c_void, *const c_char, i32, *const u8, usize, *mut cmk_sink) -> cmk_result;
+type Wrap =
+    unsafe extern "C" fn(*mut c_void, *const c_char, *const u8, usize, *mut cmk_sink) -> cmk_result;
+type Unwrap = unsafe extern "C" fn(
+    *mut c_void,
+    *const c_char,
+    i32,
+    *const u8,
+    usize,
+    *mut cmk_sink,
+) -> cmk_result;
 
 struct CallbackProvider {
     userdata: Arc<Owned>,
@@ -149,7 +159,11 @@ impl KeyProvider for CallbackProvider {
     fn owns(&self, key: &KeyRef) -> bool {
         match self.owns {
             // SAFETY: the header asks for callbacks that can be called with these arguments from any thread.
-            Some(owns) => with_id(key.as_str(), |key| unsafe { owns(self.userdata.pointer(), key) }) != 0,
+            Some(owns) => {
+                with_id(key.as_str(), |key| unsafe {
+                    owns(self.userdata.pointer(), key)
+                }) != 0
+            }
             None => key.scheme() == self.name,
         }
     }
@@ -160,15 +174,28 @@ impl KeyProvider for CallbackProvider {
             let secret = request.plaintext;
             // SAFETY: as for `owns`.
             with_id(name, |key| unsafe {
-                (self.wrap)(self.userdata.pointer(), key, secret.as_ptr(), secret.len(), sink)
+                (self.wrap)(
+                    self.userdata.pointer(),
+                    key,
+                    secret.as_ptr(),
+                    secret.len(),
+                    sink,
+                )
             })
         });
         if code != CMK_OK {
             return Err(answer.provider_error(code, name));
         }
         match (answer.key, answer.bytes) {
-            (Some((key, algorithm)), Some(wrapped)) => Ok(WrappedKey { key, algorithm, wrapped: wrapped.to_vec() }),
-            _ => Err(incomplete(name, "its wrap callback returned CMK_OK, but put no wrapped key or no key id")),
+            (Some((key, algorithm)), Some(wrapped)) => Ok(WrappedKey {
+                key,
+                algorithm,
+                wrapped: wrapped.to_vec(),
+            }),
+            _ => Err(incomplete(
+                name,
+                "its wrap callback returned CMK_OK, but put no wrapped key or no key id",
+            )),
         }
     }
 
@@ -179,20 +206,33 @@ impl KeyProvider for CallbackProvider {
             let wrapped = request.wrapped;
             // SAFETY: as for `owns`.
             with_id(name, |key| unsafe {
-                (self.unwrap)(self.userdata.pointer(), key, algorithm, wrapped.as_ptr(), wrapped.len(), sink)
+                (self.unwrap)(
+                    self.userdata.pointer(),
+                    key,
+                    algorithm,
+                    wrapped.as_ptr(),
+                    wrapped.len(),
+                    sink,
+                )
             })
         });
         if code != CMK_OK {
             return Err(answer.provider_error(code, name));
         }
-        let bytes = answer.bytes.ok_or_else(|| incomplete(name, "its unwrap callback returned CMK_OK, but put no key"))?;
+        let bytes = answer.bytes.ok_or_else(|| {
+            incomplete(name, "its unwrap callback returned CMK_OK, but put no key")
+        })?;
         Ok(bytes.into())
     }
 
     fn state(&self, key: &KeyId) -> KeyState {
-        let Some(state) = self.state else { return KeyState::Active };
+        let Some(state) = self.state else {
+            return KeyState::Active;
+        };
         // SAFETY: as for `owns`.
-        match with_id(key.as_str(), |key| unsafe { state(self.userdata.pointer(), key) }) {
+        match with_id(key.as_str(), |key| unsafe {
+            state(self.userdata.pointer(), key)
+        }) {
             CMK_KEY_STATE_ACTIVE => KeyState::Active,
             CMK_KEY_STATE_UNAVAILABLE => KeyState::Unavailable,
             CMK_KEY_STATE_UNKNOWN => KeyState::Unknown,

@@ -31,7 +31,8 @@ pub type cmk_read_at_callback = Option<
 >;
 
 /// Puts the number of bytes of the source into *size. Returns as cmk_read_callback does.
-pub type cmk_size_callback = Option<unsafe extern "C" fn(userdata: *mut c_void, size: *mut u64) -> i32>;
+pub type cmk_size_callback =
+    Option<unsafe extern "C" fn(userdata: *mut c_void, size: *mut u64) -> i32>;
 
 /// Something that can be read at any offset. Fill it with zeros, set struct_size, then the members. It is copied. The callbacks are called
 /// from any thread, several at a time.
@@ -83,7 +84,13 @@ impl ReadAt for Source {
         let mut len = 0;
         // SAFETY: the header asks for callbacks that can be called with these arguments from any thread.
         answer(unsafe {
-            (self.read_at)(self.userdata.pointer(), offset, out.as_mut_ptr(), out.len(), &raw mut len)
+            (self.read_at)(
+                self.userdata.pointer(),
+                offset,
+                out.as_mut_ptr(),
+                out.len(),
+                &raw mut len,
+            )
         })?;
         given(len, out.len())
     }

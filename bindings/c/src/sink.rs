@@ -53,7 +53,10 @@ const MAX_LEN: usize = 1 << 20;
 
 impl cmk_sink {
     /// Asks a callback and gives its code and what it put.
-    pub(crate) fn ask(question: Question, callback: impl FnOnce(*mut Self) -> cmk_result) -> (cmk_result, Answer) {
+    pub(crate) fn ask(
+        question: Question,
+        callback: impl FnOnce(*mut Self) -> cmk_result,
+    ) -> (cmk_result, Answer) {
         let mut sink = Self(OneAtATime::new(Answer {
             question,
             bytes: None,
@@ -90,7 +93,10 @@ impl Answer {
             CMK_ERR_IDENTITY => ProviderErrorKind::Identity,
             _ => ProviderErrorKind::Other,
         };
-        let message = self.detail.message.unwrap_or_else(|| said("the key provider", code));
+        let message = self
+            .detail
+            .message
+            .unwrap_or_else(|| said("the key provider", code));
         let mut error = ProviderError::new(kind, message).on_key(key);
         if let Some(retryable) = self.detail.retryable {
             error.retryable = retryable;
@@ -104,8 +110,14 @@ impl Answer {
     /// A key store's failure, likewise.
     pub(crate) fn store_error(self, code: cmk_result) -> cmkit::Error {
         cmkit::Error::KeyStore {
-            problem: self.detail.message.unwrap_or_else(|| said("the key store", code)),
-            retryable: self.detail.retryable.unwrap_or(matches!(code, CMK_ERR_THROTTLED | CMK_ERR_UNAVAILABLE)),
+            problem: self
+                .detail
+                .message
+                .unwrap_or_else(|| said("the key store", code)),
+            retryable: self
+                .detail
+                .retryable
+                .unwrap_or(matches!(code, CMK_ERR_THROTTLED | CMK_ERR_UNAVAILABLE)),
         }
     }
 }
@@ -152,7 +164,11 @@ unsafe impl Structure for cmk_failure {
 /// Puts the answer of a callback: the wrapped key, the unwrapped one, or the row of a key store. The bytes are copied. Once in
 /// each call.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn cmk_sink_put(sink: *mut cmk_sink, bytes: *const u8, len: usize) -> cmk_result {
+pub unsafe extern "C" fn cmk_sink_put(
+    sink: *mut cmk_sink,
+    bytes: *const u8,
+    len: usize,
+) -> cmk_result {
     call!(std::ptr::null_mut(); sink = shared(sink); bytes = bytes(bytes, len); => {
         let mut answer = sink.0.enter()?;
         answer.takes(&[Question::Wrap, Question::Unwrap, Question::Row])?;
@@ -170,7 +186,11 @@ pub unsafe extern "C" fn cmk_sink_put(sink: *mut cmk_sink, bytes: *const u8, len
 /// Puts which key version wrapped, such as "hsm:team/0123456789abcdef0123456789abcdef", and how: a CMK_WRAP_... Only for `wrap`, which
 /// must do it.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn cmk_sink_put_key(sink: *mut cmk_sink, key_id: *const c_char, algorithm: i32) -> cmk_result {
+pub unsafe extern "C" fn cmk_sink_put_key(
+    sink: *mut cmk_sink,
+    key_id: *const c_char,
+    algorithm: i32,
+) -> cmk_result {
     call!(std::ptr::null_mut(); sink = shared(sink); key_id = text(key_id); => {
         let mut answer = sink.0.enter()?;
         answer.takes(&[Question::Wrap])?;
@@ -184,7 +204,11 @@ pub unsafe extern "C" fn cmk_sink_put_key(sink: *mut cmk_sink, key_id: *const c_
 
 /// Puts what says in which state a row is: an ETag or a row version. Only for `get`. Without it, the row itself says so.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn cmk_sink_put_tag(sink: *mut cmk_sink, tag: *const u8, len: usize) -> cmk_result {
+pub unsafe extern "C" fn cmk_sink_put_tag(
+    sink: *mut cmk_sink,
+    tag: *const u8,
+    len: usize,
+) -> cmk_result {
     call!(std::ptr::null_mut(); sink = shared(sink); tag = bytes(tag, len); => {
         let mut answer = sink.0.enter()?;
         answer.takes(&[Question::Row])?;
@@ -226,7 +250,10 @@ pub unsafe extern "C" fn cmk_sink_put_done(sink: *mut cmk_sink, done: i32) -> cm
 
 /// Puts the details of a failure; the callback then returns its code, a CMK_ERR_...
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn cmk_sink_fail(sink: *mut cmk_sink, failure: *const cmk_failure) -> cmk_result {
+pub unsafe extern "C" fn cmk_sink_fail(
+    sink: *mut cmk_sink,
+    failure: *const cmk_failure,
+) -> cmk_result {
     call!(std::ptr::null_mut(); sink = shared(sink); failure = structure(failure); => {
         let text = |name, p| {
             // SAFETY: the header asks the caller of cmk_sink_fail that these point to strings.

@@ -25,7 +25,12 @@ pub type cmk_write_callback =
 /// Puts up to `capacity` bytes into `out` and their number into *out_len, which is 0 before; 0 means the end, and fewer than there is
 /// room for is fine. Returns 0, an error number (errno), or CMK_CANCEL; after EINTR it is called again.
 pub type cmk_read_callback = Option<
-    unsafe extern "C" fn(userdata: *mut c_void, out: *mut u8, capacity: usize, out_len: *mut usize) -> i32,
+    unsafe extern "C" fn(
+        userdata: *mut c_void,
+        out: *mut u8,
+        capacity: usize,
+        out_len: *mut usize,
+    ) -> i32,
 >;
 
 /// The header is as short as it can be.
@@ -53,7 +58,9 @@ unsafe impl Structure for cmk_stream_options {
 
 fn options_of(options: Option<cmk_stream_options>) -> Outcome<StreamOptions> {
     let mut result = StreamOptions::default();
-    let Some(options) = options else { return Ok(result) };
+    let Some(options) = options else {
+        return Ok(result);
+    };
     if options.threads > 0 {
         result = result.threads(options.threads.min(1024) as usize);
     }
@@ -88,7 +95,14 @@ impl Read for Callback<ReadFn> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         let mut len = 0;
         // SAFETY: as above.
-        answer(unsafe { (self.call)(self.userdata.pointer(), out.as_mut_ptr(), out.len(), &raw mut len) })?;
+        answer(unsafe {
+            (self.call)(
+                self.userdata.pointer(),
+                out.as_mut_ptr(),
+                out.len(),
+                &raw mut len,
+            )
+        })?;
         given(len, out.len())
     }
 }
@@ -120,8 +134,12 @@ fn encryptor(
     writer: Box<dyn Write>,
     options: Option<cmk_stream_options>,
 ) -> Outcome<*mut cmk_encryptor> {
-    let encryptor = keyring.0.encryptor_with(writer, or_empty(context), options_of(options)?)?;
-    Ok(Box::into_raw(Box::new(cmk_encryptor(OneAtATime::new(Some(encryptor))))))
+    let encryptor = keyring
+        .0
+        .encryptor_with(writer, or_empty(context), options_of(options)?)?;
+    Ok(Box::into_raw(Box::new(cmk_encryptor(OneAtATime::new(
+        Some(encryptor),
+    )))))
 }
 
 /// Begins an envelope that goes to a callback, which gets the header at once. `userdata` stays the caller's and must live as long as the
@@ -181,7 +199,10 @@ pub unsafe extern "C" fn cmk_encryptor_write(
 
 /// Writes the end. Only then is what was written an envelope. The encryptor has to be freed all the same.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn cmk_encryptor_finish(encryptor: *mut cmk_encryptor, err: *mut *mut cmk_error) -> cmk_result {
+pub unsafe extern "C" fn cmk_encryptor_finish(
+    encryptor: *mut cmk_encryptor,
+    err: *mut *mut cmk_error,
+) -> cmk_result {
     call!(err; encryptor = shared(encryptor); => {
         let stream = encryptor.0.enter()?.take().ok_or_else(finished)?;
         stream.finish()?;
@@ -215,8 +236,12 @@ fn decryptor(
     reader: Box<dyn Read>,
     options: Option<cmk_stream_options>,
 ) -> Outcome<*mut cmk_decryptor> {
-    let decryptor = keyring.0.decryptor_with(reader, or_empty(context), options_of(options)?)?;
-    Ok(Box::into_raw(Box::new(cmk_decryptor(OneAtATime::new(decryptor)))))
+    let decryptor = keyring
+        .0
+        .decryptor_with(reader, or_empty(context), options_of(options)?)?;
+    Ok(Box::into_raw(Box::new(cmk_decryptor(OneAtATime::new(
+        decryptor,
+    )))))
 }
 
 /// Opens an envelope that comes from a callback; its header is read and checked at once. `userdata` stays the caller's and must live as long

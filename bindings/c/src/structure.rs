@@ -35,13 +35,22 @@ pub(crate) unsafe fn structure<T: Structure>(name: &str, p: *const T) -> Outcome
     }
     // SAFETY: as above.
     let bytes = unsafe { std::slice::from_raw_parts(p.cast::<u8>(), size) };
-    if bytes.get(size_of::<T>()..).is_some_and(|rest| rest.iter().any(|byte| *byte != 0)) {
-        return Err(Fault::Unsupported(format!("{name} asks for something that this version of cmkit doesn't know")));
+    if bytes
+        .get(size_of::<T>()..)
+        .is_some_and(|rest| rest.iter().any(|byte| *byte != 0))
+    {
+        return Err(Fault::Unsupported(format!(
+            "{name} asks for something that this version of cmkit doesn't know"
+        )));
     }
     let mut value = MaybeUninit::<T>::zeroed();
     // SAFETY: both are valid for as many bytes, and apart; all zeros was a value before, and the bytes come from one.
     Ok(unsafe {
-        std::ptr::copy_nonoverlapping(bytes.as_ptr(), value.as_mut_ptr().cast(), size.min(size_of::<T>()));
+        std::ptr::copy_nonoverlapping(
+            bytes.as_ptr(),
+            value.as_mut_ptr().cast(),
+            size.min(size_of::<T>()),
+        );
         value.assume_init()
     })
 }
@@ -50,7 +59,10 @@ pub(crate) unsafe fn structure<T: Structure>(name: &str, p: *const T) -> Outcome
 ///
 /// # Safety
 /// As for [`structure`].
-pub(crate) unsafe fn optional_structure<T: Structure>(name: &str, p: *const T) -> Outcome<Option<T>> {
+pub(crate) unsafe fn optional_structure<T: Structure>(
+    name: &str,
+    p: *const T,
+) -> Outcome<Option<T>> {
     if p.is_null() {
         return Ok(None);
     }

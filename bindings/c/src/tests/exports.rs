@@ -30,7 +30,11 @@ fn collect(name: &str, items: Vec<Item>, found: &mut Vec<(String, ItemFn)>) {
     for item in items {
         match item {
             Item::Fn(function) => found.push((name.to_owned(), function)),
-            Item::Mod(module) => collect(name, module.content.map(|(_, items)| items).unwrap_or_default(), found),
+            Item::Mod(module) => collect(
+                name,
+                module.content.map(|(_, items)| items).unwrap_or_default(),
+                found,
+            ),
             _ => {}
         }
     }
@@ -62,22 +66,38 @@ fn frame(function: &ItemFn) -> Option<String> {
 
 fn exports() -> BTreeSet<String> {
     let mut found = Vec::new();
-    functions(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut found);
+    functions(
+        &Path::new(env!("CARGO_MANIFEST_DIR")).join("src"),
+        &mut found,
+    );
     let mut names = BTreeSet::new();
     for (file, function) in &found {
         let name = function.sig.ident.to_string();
-        let is_c = function.sig.abi.as_ref().is_some_and(|abi| abi.name.as_ref().is_some_and(|n| n.value() == "C"));
-        assert_eq!(is_exported(function), is_c, "{file}: {name}: `extern \"C\"` and exported, or neither");
+        let is_c = function
+            .sig
+            .abi
+            .as_ref()
+            .is_some_and(|abi| abi.name.as_ref().is_some_and(|n| n.value() == "C"));
+        assert_eq!(
+            is_exported(function),
+            is_c,
+            "{file}: {name}: `extern \"C\"` and exported, or neither"
+        );
         if !is_c {
             continue;
         }
         let frame = frame(function);
         assert!(
-            frame.as_deref().is_some_and(|frame| FRAMES.contains(&frame)),
+            frame
+                .as_deref()
+                .is_some_and(|frame| FRAMES.contains(&frame)),
             "{file}: the body of {name} is not one call!, value! or free!"
         );
         assert!(name.starts_with("cmk_"), "{file}: {name}");
-        assert!(function.attrs.iter().any(|a| a.path().is_ident("doc")), "{file}: {name} has no comment");
+        assert!(
+            function.attrs.iter().any(|a| a.path().is_ident("doc")),
+            "{file}: {name} has no comment"
+        );
         assert!(names.insert(name));
     }
     names
@@ -99,6 +119,10 @@ fn declared() -> BTreeSet<String> {
 #[test]
 fn every_export_is_framed_and_declared() {
     let exports = exports();
-    assert!(exports.len() > 80, "only {} exports were found", exports.len());
+    assert!(
+        exports.len() > 80,
+        "only {} exports were found",
+        exports.len()
+    );
     assert_eq!(exports, declared());
 }

@@ -23,7 +23,12 @@ fn a_panic_is_a_code_and_the_output_is_zero() {
     // SAFETY: made by the call before, and freed once.
     unsafe {
         assert_eq!(cmk_error_code(err), CMK_PANIC);
-        assert!(CStr::from_ptr(cmk_error_message(err)).to_str().unwrap().contains("report it"));
+        assert!(
+            CStr::from_ptr(cmk_error_message(err))
+                .to_str()
+                .unwrap()
+                .contains("report it")
+        );
         cmk_error_free(err);
     }
 }
