@@ -10,7 +10,8 @@
  * - Bytes come in as (pointer, length); the pointer may be NULL if and only if the length is 0. Text is UTF-8 and ends with a NUL.
  * - Bytes go out into the caller's memory. After a failure the whole output range is zero and *out_len is 0. Input
  *   and output must not overlap, unless the function says that it works in place.
- * - A callback must return: no longjmp and no C++ exception may leave it. No lock of cmkit's is held while it runs.
+ * - A callback must return: no longjmp and no C++ exception may leave it. No lock of cmkit's is held while it runs; a builder or stream
+ *   in use refuses a second call.
  */
 
 #ifndef CMKIT_H

@@ -158,11 +158,10 @@ impl KeyProvider for CallbackProvider {
 
     fn owns(&self, key: &KeyRef) -> bool {
         match self.owns {
-            // SAFETY: the header asks for callbacks that can be called with these arguments from any thread.
             Some(owns) => {
-                with_id(key.as_str(), |key| unsafe {
-                    owns(self.userdata.pointer(), key)
-                }) != 0
+                let userdata = self.userdata.pointer();
+                // SAFETY: the header asks for callbacks that can be called with these arguments from any thread.
+                with_id(key.as_str(), |key| unsafe { owns(userdata, key) }) != 0
             }
             None => key.scheme() == self.name,
         }

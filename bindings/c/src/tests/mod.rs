@@ -3,6 +3,7 @@
 
 mod codes;
 mod exports;
+mod guide;
 mod panics;
 
 use std::fs;

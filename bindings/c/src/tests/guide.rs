@@ -1,0 +1,33 @@
+//! The programs that the guide shows are parts of the examples, which are compiled and run as tests.
+
+use super::read;
+
+const EXAMPLES: &[&str] = &["examples/c/encrypt.c", "examples/cpp/encrypt.cpp"];
+
+/// The blocks of code in a document that are marked as one of these languages.
+fn blocks(document: &str, languages: &[&str]) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut open: Option<String> = None;
+    for line in document.lines() {
+        match (&mut open, line.strip_prefix("```")) {
+            (None, Some(language)) if languages.contains(&language) => open = Some(String::new()),
+            (Some(_), Some(_)) => found.extend(open.take()),
+            (Some(block), None) => *block += &format!("{line}\n"),
+            (None, _) => {}
+        }
+    }
+    found
+}
+
+#[test]
+fn the_guide_shows_the_examples() {
+    let examples: Vec<String> = EXAMPLES.iter().map(|path| read(path)).collect();
+    let blocks = blocks(&read("docs/guides/c.md"), &["c", "cpp"]);
+    assert_eq!(blocks.len(), 2);
+    for block in blocks {
+        assert!(
+            examples.iter().any(|example| example.contains(&block)),
+            "no example has this:\n{block}"
+        );
+    }
+}
