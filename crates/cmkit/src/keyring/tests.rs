@@ -8,6 +8,8 @@ mod redaction;
 mod rewrapping;
 mod sealing;
 mod store;
+#[cfg(target_os = "linux")]
+mod wiping;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
