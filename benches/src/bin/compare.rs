@@ -108,6 +108,9 @@ fn build_c_program(dir: &Path) -> PathBuf {
         .to_owned();
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let program = dir.join("call");
+    // The loader looks for the SONAME, which is not what Cargo calls the file.
+    let library = target.join("libcmkit_c.so");
+    std::os::unix::fs::symlink(library, dir.join("libcmkit.so.0.1")).expect("a link");
     let status = Command::new("cc")
         .args(["-O2", "-o"])
         .arg(&program)
@@ -115,7 +118,7 @@ fn build_c_program(dir: &Path) -> PathBuf {
         .arg("-I")
         .arg(root.join("../include"))
         .arg(target.join("libcmkit_c.so"))
-        .arg(format!("-Wl,-rpath,{}", target.display()))
+        .arg(format!("-Wl,-rpath,{}", dir.display()))
         .status();
     assert!(status.is_ok_and(|s| s.success()), "cc");
     program
