@@ -10,9 +10,10 @@ use std::io::Read as _;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileTypeExt as _;
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::{Ended, Place, noise};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 #[test]
 fn all_ways_of_saying_pipe() {
@@ -229,20 +230,27 @@ fn the_progress_bar_is_for_terminals_and_long_work() {
     place.create_key(&["default"]);
     let big = File::create(place.path("big")).unwrap();
     big.set_len(1 << 40).unwrap();
+    // Should the interruption fail, the disk isn't to fill up: a file that grows beyond this ends its writer.
+    let most = Rlimit {
+        current: Some(8 << 30),
+        ..getrlimit(Resource::Fsize)
+    };
+    setrlimit(Resource::Fsize, most).unwrap();
 
     let (terminal, inside) = terminal();
-    let mut buffer = vec![0; 1 << 16];
-    let ended = long_work(&place, inside.try_clone().unwrap().into());
+    rustix::io::ioctl_fionbio(&terminal, true).unwrap();
+    let mut text = String::new();
+    let ended = long_work(&place, inside.try_clone().unwrap().into(), || {
+        text += &read_now(&terminal);
+    });
     assert_eq!(ended.code, Some(130));
-    let n = rustix::io::read(&terminal, &mut buffer).unwrap();
-    let text = String::from_utf8_lossy(&buffer[..n]).into_owned();
     assert!(
         text.contains("big [") && text.contains("/1.00 TiB"),
         "{text:?}"
     );
     assert!(text.contains("nothing was kept"), "{text:?}");
 
-    let ended = long_work(&place, Stdio::piped());
+    let ended = long_work(&place, Stdio::piped(), || ());
     ended.failed(130, &[]);
     assert_eq!(ended.stderr, "cmkit: stopped; nothing was kept\n");
     assert_eq!(place.names(), ["big"]);
@@ -258,29 +266,47 @@ fn the_progress_bar_is_for_terminals_and_long_work() {
             .status
             .success()
     );
-    rustix::io::ioctl_fionbio(&terminal, true).unwrap();
-    assert_eq!(
-        rustix::io::read(&terminal, &mut buffer),
-        Err(rustix::io::Errno::AGAIN)
-    );
+    assert_eq!(read_now(&terminal), "");
 }
 
-/// Work that takes long because it is stopped for a while, and is interrupted before it fills the disk.
-fn long_work(place: &Place, stderr: Stdio) -> Ended {
+/// What the terminal shows by now.
+fn read_now(terminal: &OwnedFd) -> String {
+    let mut buffer = vec![0; 1 << 16];
+    let mut text = String::new();
+    while let Ok(n) = rustix::io::read(terminal, &mut buffer) {
+        text += &String::from_utf8_lossy(&buffer[..n]);
+    }
+    text
+}
+
+/// Work that takes long because it is stopped for a while, and is interrupted before it fills the disk. `look` is called all the time: nobody
+/// can write to a terminal that is full.
+fn long_work(place: &Place, stderr: Stdio, mut look: impl FnMut()) -> Ended {
     use rustix::process::{Pid, Signal, kill_process};
-    let child = place
+    let mut child = place
         .command(&["encrypt", "big"])
         .stderr(stderr)
         .spawn()
         .unwrap();
     let pid = Pid::from_child(&child);
-    while place.names().len() < 2 {
+    let mut pause = || {
+        look();
         std::thread::sleep(Duration::from_millis(1));
+    };
+    while place.names().len() < 2 {
+        pause();
     }
     for (signal, wait) in [(Signal::STOP, 600), (Signal::CONT, 150), (Signal::INT, 0)] {
         kill_process(pid, signal).unwrap();
-        std::thread::sleep(Duration::from_millis(wait));
+        let until = Instant::now() + Duration::from_millis(wait);
+        while Instant::now() < until {
+            pause();
+        }
     }
+    while child.try_wait().unwrap().is_none() {
+        pause();
+    }
+    pause();
     child.wait_with_output().unwrap().into()
 }
 
