@@ -49,7 +49,7 @@ fn read_full(reader: &mut impl Read, out: &mut [u8]) -> io::Result<usize> {
 }
 
 /// Reads a whole header from the front of a stream, and nothing behind it.
-fn read_header(reader: &mut impl Read) -> Result<Vec<u8>> {
+pub(crate) fn read_header(reader: &mut impl Read) -> Result<Vec<u8>> {
     let mut prefix = [0; PREFIX_LEN];
     let read = |reader: &mut _, out: &mut [u8]| {
         read_full(reader, out).map_err(|e| Error::from_io("read", e))

@@ -1,18 +1,19 @@
 //! Rewrapping a file, safe against a crash at any instruction (docs/format.md, section 16).
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use subtle::ConstantTimeEq as _;
 
 use super::Rewrap;
 use super::sidecar::{Sidecar, remove_sidecar, write_sidecar};
-use crate::envelope::{Header, PREFIX_LEN, Padding, header_len};
+use crate::envelope::{Header, Padding};
 use crate::error::{Error, Result};
 use crate::file::{AtomicFile, Overwrite};
 use crate::file_lock::Locked;
 use crate::keyring::{Keyring, MacKey, OpeningKey};
+use crate::stream;
 
 /// How a file was rewrapped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -169,20 +170,9 @@ fn same_file(_: &fs::Metadata, _: &Path) -> bool {
 }
 
 fn read_header(file: &mut File) -> Result<Vec<u8>> {
-    let fail = |e| Error::from_io("read", e);
-    file.seek(SeekFrom::Start(0)).map_err(fail)?;
-    let mut bytes = Vec::with_capacity(4096);
-    file.take(PREFIX_LEN as u64)
-        .read_to_end(&mut bytes)
-        .map_err(fail)?;
-    let rest = header_len(&bytes)? - bytes.len();
-    file.take(rest as u64)
-        .read_to_end(&mut bytes)
-        .map_err(fail)?;
-    if bytes.len() < header_len(&bytes)? {
-        return Err(Error::Truncated);
-    }
-    Ok(bytes)
+    file.seek(SeekFrom::Start(0))
+        .map_err(|e| Error::from_io("read", e))?;
+    stream::read_header(file)
 }
 
 fn write_in_place(file: &mut File, header: &[u8]) -> Result<()> {
