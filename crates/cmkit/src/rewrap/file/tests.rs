@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::super::sidecar::sidecar_path;
 use super::*;
+use crate::envelope::header_len;
 use crate::{AllowEntry, EncryptionContext, FileOptions, KeyRef, KeyType, LocalKeyProvider};
 
 /// A file of `text` for `local:a`, rewrapped to `local:b` once to know both headers, and then as it was before.
