@@ -17,7 +17,7 @@ use self::entry::Holder;
 pub(crate) use self::entry::MacKey;
 pub(crate) use self::message_key::{Form, OpeningKey, SealingKey};
 use self::opening::OpenState;
-pub(crate) use self::opening::bad_row;
+pub(crate) use self::opening::{bad_row, verify_mac};
 pub use self::policy::{AllowEntry, DekPolicy};
 use self::sealing::SealState;
 use crate::error::{Error, Result};

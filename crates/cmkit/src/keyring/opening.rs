@@ -303,7 +303,8 @@ impl Shared {
     }
 }
 
-fn verify_mac(dek: &Dek, header: &Header<'_>) -> Result<()> {
+/// That the header is one for this DEK.
+pub(crate) fn verify_mac(dek: &Dek, header: &Header<'_>) -> Result<()> {
     let mac = MacKey::of(dek).mac(header.authenticated());
     if bool::from(mac.ct_eq(header.mac())) {
         Ok(())

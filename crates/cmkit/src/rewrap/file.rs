@@ -4,15 +4,13 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Seek, SeekFrom, Write};
 use std::path::Path;
 
-use subtle::ConstantTimeEq as _;
-
 use super::Rewrap;
 use super::sidecar::{Sidecar, remove_sidecar, write_sidecar};
 use crate::envelope::{Header, Padding};
 use crate::error::{Error, Result};
 use crate::file::{AtomicFile, Overwrite};
 use crate::file_lock::Locked;
-use crate::keyring::{Keyring, MacKey, OpeningKey};
+use crate::keyring::{Keyring, OpeningKey, verify_mac};
 use crate::stream;
 
 /// How a file was rewrapped.
@@ -101,14 +99,7 @@ impl Keyring {
             return Ok(());
         };
         match self.unwrap_header(&old, &rewrap.to) {
-            Ok(unwrapped) => {
-                let mac = MacKey::of(&unwrapped.dek).mac(new.authenticated());
-                if bool::from(mac.ct_eq(new.mac())) {
-                    Ok(())
-                } else {
-                    Err(Error::AuthenticationFailed)
-                }
-            }
+            Ok(unwrapped) => verify_mac(&unwrapped.dek, &new),
             Err(_) => Err(failure),
         }
     }
