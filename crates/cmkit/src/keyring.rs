@@ -96,7 +96,7 @@ impl Keyring {
     /// That key is created by the first encryption if it isn't there. Back the directory up: what was encrypted can't be read without it.
     ///
     /// # Errors
-    /// * [`Error::Policy`]: there is no home directory to put it in.
+    /// * [`Error::InvalidArgument`]: there is no home directory to put it in.
     pub fn local() -> Result<Keyring> {
         let provider = crate::provider::DefaultKeyProvider::new(crate::default_dir()?);
         Keyring::builder()

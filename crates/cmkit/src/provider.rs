@@ -49,7 +49,7 @@ pub trait KeyProvider: Send + Sync {
 /// What to wrap, with which key.
 #[non_exhaustive]
 pub struct WrapRequest<'a> {
-    /// The key; without a version: the newest enabled one.
+    /// The key; without a version: the newest one, and never an older one in its place.
     pub key: &'a KeyRef,
     /// The capsule to wrap: 72 secret bytes.
     pub plaintext: &'a [u8],

@@ -100,7 +100,7 @@ impl AtomicFile {
     /// # Errors
     /// * [`Error::AlreadyExists`]: the destination has come to exist meanwhile, with [`Overwrite::Refuse`].
     /// * [`Error::InvalidState`]: this process was forked from the one that made the file.
-    /// * [`Error::Io`]: something failed; the destination is as it was.
+    /// * [`Error::Io`]: something failed; the destination is as it was, unless only the directory's sync did.
     pub fn commit(mut self, permissions: Option<Permissions>) -> Result<()> {
         if self.temporary.process != std::process::id() {
             return Err(Error::InvalidState {

@@ -33,8 +33,8 @@ impl FileOptions {
         self
     }
 
-    /// Threads that work on the file, counting the caller's; they end before the call does, and each holds half a MiB. Default: one for each CPU, at
-    /// most 8. 0 counts as 1.
+    /// Threads that work on the file, counting the caller's; they end before the call does, and each holds half a MiB. Default:
+    /// one for each CPU, at most 8. 0 counts as 1, and more than 64 as 64.
     #[must_use]
     pub fn threads(mut self, threads: usize) -> Self {
         self.threads = Some(threads);

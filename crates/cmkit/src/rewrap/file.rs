@@ -29,10 +29,13 @@ impl Keyring {
     /// Safe against a crash at any instruction: the file stays readable by [`open_file`](Keyring::open_file) and
     /// [`decrypt_file`](Keyring::decrypt_file), and the same call made again completes or repeats what was interrupted. The file is locked
     /// (`flock`) meanwhile; concurrent rewraps of it wait for each other. Files made by cmkit are rewritten in place;
-    /// others are copied and renamed, keeping their mode and, where the system permits it, their owner; access control lists and extended attributes are lost.
+    /// others are copied and renamed, keeping their mode and, where the system permits it, their owner; access control lists
+    /// and extended attributes are lost.
     ///
     /// # Errors
     /// * Those of [`rewrap`](Keyring::rewrap), naming the file.
+    /// * [`Error::InvalidArgument`]: it isn't a regular file.
+    /// * [`Error::InvalidState`]: its length changed while it was copied.
     /// * [`Error::Io`]: the file can't be read, written or synced. It is whole all the same.
     pub fn rewrap_file(&self, path: impl AsRef<Path>, rewrap: &Rewrap) -> Result<RewrapOutcome> {
         let path = path.as_ref();
