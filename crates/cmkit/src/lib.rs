@@ -1,8 +1,9 @@
 //! Envelope encryption for data whose key belongs to somebody else: the customer.
 //!
-//! A **KEK** (key-encryption key, the customer-managed key) stays with a [key provider](KeyProvider): a directory on this machine, a vault, an HSM. It
-//! wraps 256-bit **DEKs** (data keys). DEKs encrypt documents, streams and files. What comes out is an *envelope*: a small header with the wrapped DEK, and a
-//! [Cobblestone-256](https://c2sp.org/chunked-encryption) body. The bytes are specified in `docs/format.md`.
+//! A **KEK** (key-encryption key, the customer-managed key) stays with a [key provider](KeyProvider): a directory on this
+//! machine, a vault, an HSM. It wraps 256-bit **DEKs** (data keys). DEKs encrypt documents, streams and files. What comes out
+//! is an *envelope*: a small header with the wrapped DEK, and a [Cobblestone-256](https://c2sp.org/chunked-encryption) body.
+//! The bytes are specified in `docs/format.md`.
 //!
 //! # Where to begin
 //!

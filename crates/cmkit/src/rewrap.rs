@@ -26,8 +26,8 @@ pub struct Rewrap {
 }
 
 impl Rewrap {
-    /// Wrap with this key: its newest version, or the one given. It may also unwrap in this call, so that a rewrap can be repeated. It must be able to unwrap too: a public key alone is refused, since its wrap
-    /// can't be checked.
+    /// Wrap with this key: its newest version, or the one given. It may also unwrap in this call, so that a rewrap can be
+    /// repeated. It must be able to unwrap too: a public key alone is refused, since its wrap can't be checked.
     #[must_use]
     pub fn to(key: KeyRef) -> Self {
         Self {
@@ -47,8 +47,9 @@ impl Rewrap {
 impl Keyring {
     /// An envelope, or the header of one, with its DEK wrapped by another key; CORE and body stay as they are.
     ///
-    /// `envelope` is a header with or without the body behind it; what comes back has the same kind. A padded header stays padded, of the same length where the
-    /// new recipients fit. The workspace is the envelope's own, whatever the keyring's: no plaintext comes out. Of an envelope that is cut or damaged behind its header nothing is noticed: the body isn't read.
+    /// `envelope` is a header with or without the body behind it; what comes back has the same kind. A padded header stays
+    /// padded, of the same length where the new recipients fit. The workspace is the envelope's own, whatever the keyring's: no
+    /// plaintext comes out. Of an envelope that is cut or damaged behind its header nothing is noticed: the body isn't read.
     ///
     /// # Errors
     /// * Those of [`decrypt`](Self::decrypt), up to the header.
