@@ -9,7 +9,7 @@ mod length;
 mod parallel;
 mod plain_buffer;
 
-pub(crate) use self::length::{MAX_PLAINTEXT_LEN, body_len, plaintext_len, slots_len};
+pub(crate) use self::length::{MAX_PLAINTEXT_LEN, body_len, plaintext_len, slots_len, too_long};
 pub(crate) use self::parallel::{RUN_CHUNKS, default_threads, drain, threads_for};
 pub(crate) use self::plain_buffer::PlainBuffer;
 
@@ -211,7 +211,7 @@ fn check_run(first: u64, slots_len: usize) -> Result<()> {
     }
     let count = slots_len.div_ceil(SLOT_LEN) as u64;
     if first.checked_add(count).is_none_or(|end| end > MAX_CHUNKS) {
-        return Err(length::too_long());
+        return Err(too_long());
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 /// Bytes in the longest plaintext: 4 PiB - 1.
 pub(crate) const MAX_PLAINTEXT_LEN: u64 = (1 << 52) - 1;
 
-pub(super) fn too_long() -> Error {
+pub(crate) fn too_long() -> Error {
     Error::invalid("a message holds at most 4 PiB - 1 bytes (2^52 - 1)")
 }
 

@@ -5,7 +5,7 @@ use std::io::Write;
 use zeroize::Zeroize as _;
 
 use super::options::Batch;
-use crate::chunked::{CHUNK_LEN, MAX_PLAINTEXT_LEN, Message, PlainBuffer, SLOT_LEN};
+use crate::chunked::{CHUNK_LEN, MAX_PLAINTEXT_LEN, Message, PlainBuffer, SLOT_LEN, too_long};
 use crate::crypto::TAG_LEN;
 use crate::error::{Error, Result};
 
@@ -40,11 +40,7 @@ impl<W: Write> SealingWriter<W> {
     pub(super) fn write(&mut self, mut data: &[u8]) -> Result<()> {
         self.total = match self.total.checked_add(data.len() as u64) {
             Some(total) if total <= MAX_PLAINTEXT_LEN => total,
-            _ => {
-                return Err(Error::invalid(
-                    "a message holds at most 4 PiB - 1 bytes (2^52 - 1)",
-                ));
-            }
+            _ => return Err(too_long()),
         };
         while !data.is_empty() {
             let offset = self.filled % CHUNK_LEN;
