@@ -30,7 +30,7 @@ pub(crate) enum Form {
 /// A core keyring, and how long the headers of its envelopes were last.
 pub(crate) struct Documents {
     core: cmkit::Keyring,
-    /// 0 where it isn't known. Only a guess, that saves asking before each message: asking takes one from the DEK's count.
+    /// 0 where it isn't known. Only a guess, that saves asking before each message.
     full_header: AtomicUsize,
     compact_header: AtomicUsize,
 }
