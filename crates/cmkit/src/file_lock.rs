@@ -9,10 +9,14 @@ use std::ops::{Deref, DerefMut};
 pub(crate) struct Locked(File);
 
 impl Locked {
-    /// Waits for the lock.
+    /// Waits for the lock, also through signals.
     pub(crate) fn new(file: File) -> io::Result<Self> {
-        file.lock()?;
-        Ok(Self(file))
+        loop {
+            match file.lock() {
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                locked => return locked.map(|()| Self(file)),
+            }
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use aws_lc_rs::rsa::{
     KeySize, OAEP_SHA256_MGF1SHA256, OaepPrivateDecryptingKey, OaepPublicEncryptingKey,
     PrivateDecryptingKey, PublicEncryptingKey,
 };
-use aws_lc_rs::{digest, hmac, rand};
+use aws_lc_rs::{digest, hmac};
 use zeroize::{Zeroize as _, Zeroizing};
 
 use super::{
@@ -237,11 +237,6 @@ pub(crate) fn sha256(parts: &[&[u8]]) -> [u8; 32] {
     let mut out = [0; 32];
     out.copy_from_slice(digest::digest(&digest::SHA256, message).as_ref());
     out
-}
-
-/// Fills `out` from AWS-LC's generator, which reseeds itself in a forked process.
-pub(crate) fn random(out: &mut [u8]) -> Result<(), CryptoError> {
-    rand::fill(out).map_err(|_| CryptoError)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //!
 //! Two backends offer the same items: [`aws_lc`] (the default) and [`rustcrypto`] (pure Rust). Both may be
 //! compiled in; `aws_lc` is then the one in use and the other is there for the tests, which hold them
-//! against each other. AES key wrap is one implementation for both ([`key_wrap`]).
+//! against each other. AES key wrap ([`key_wrap`]) and random bytes ([`random`]) are one implementation for both.
 //!
 //! What a backend offers:
 //!
@@ -11,7 +11,6 @@
 //! | `AeadKey` | an AES-256-GCM key schedule; seal and open, in place and from one buffer to another |
 //! | `ExpandKey` | HKDF-Expand-SHA-512 (RFC 5869) under a 32-byte PRK whose HMAC midstates are kept |
 //! | `hmac_sha256`, `sha256` | over a list of parts |
-//! | `random` | bytes from the backend's generator; never buffered here |
 //! | `RsaPrivateKey`, `RsaPublicKey` | RSA-OAEP with SHA-256 and MGF1-SHA-256, empty label |
 
 #[cfg(feature = "aws-lc-rs")]
@@ -19,6 +18,7 @@ pub(crate) mod aws_lc;
 pub(crate) mod key_wrap;
 #[cfg(feature = "rustcrypto")]
 mod oaep;
+mod random;
 mod rsa_der;
 #[cfg(feature = "rustcrypto")]
 pub(crate) mod rustcrypto;
@@ -33,9 +33,9 @@ compile_error!(
     "cmkit needs a crypto backend: enable the feature `aws-lc-rs` (default) or `rustcrypto`"
 );
 
-pub(crate) use backend::{
-    AeadKey, ExpandKey, RsaPrivateKey, RsaPublicKey, hmac_sha256, random, sha256,
-};
+pub(crate) use backend::{AeadKey, ExpandKey, RsaPrivateKey, RsaPublicKey, hmac_sha256, sha256};
+
+pub(crate) use random::random;
 
 #[cfg(test)]
 pub(crate) mod tests;

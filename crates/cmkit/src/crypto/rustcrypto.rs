@@ -213,11 +213,6 @@ pub(crate) fn sha256(parts: &[&[u8]]) -> [u8; 32] {
     hash.finalize().into()
 }
 
-/// Fills `out` from the operating system's generator.
-pub(crate) fn random(out: &mut [u8]) -> Result<(), CryptoError> {
-    getrandom::fill(out).map_err(|_| CryptoError)
-}
-
 #[cfg(test)]
 pub(super) fn hkdf_sha512_extract(salt: &[u8], ikm: &[u8]) -> [u8; BLOCK_LEN] {
     let mut mac: Hmac<Sha512> = Hmac::new_from_slice(salt).expect("HMAC takes keys of any length");

@@ -22,11 +22,12 @@ pub struct DefaultKeyProvider {
 }
 
 impl DefaultKeyProvider {
-    /// Keys in this directory, which needn't exist yet.
+    /// Keys in this directory, which needn't exist yet. A relative path means one below the current directory of now.
     #[must_use]
     pub fn new(dir: impl Into<PathBuf>) -> Self {
+        let dir = dir.into();
         Self {
-            dir: dir.into(),
+            dir: std::path::absolute(&dir).unwrap_or(dir),
             notice: None,
             opened: OnceLock::new(),
         }

@@ -6,13 +6,13 @@ use super::{AwsLc, Backend, RustCrypto, spki_of};
 #[test]
 fn sealed_chunks_are_equal_and_open_both_ways() {
     let mut key = [0; 32];
-    AwsLc::random(&mut key).expect("random");
+    crate::crypto::random(&mut key).expect("random");
     let (ours, theirs) = (AwsLc::aead(&key), RustCrypto::aead(&key));
     for len in [0, 1, 15, 16, 17, 1000, 16383, 16384] {
         let mut plaintext = vec![0; len];
-        AwsLc::random(&mut plaintext).expect("random");
+        crate::crypto::random(&mut plaintext).expect("random");
         let mut nonce = [0; 12];
-        RustCrypto::random(&mut nonce).expect("random");
+        crate::crypto::random(&mut nonce).expect("random");
         let (mut a, mut b) = (vec![0; len + 16], vec![0; len + 16]);
         AwsLc::seal(&ours, &nonce, &plaintext, &mut a).expect("sealed");
         RustCrypto::seal(&theirs, &nonce, &plaintext, &mut b).expect("sealed");
@@ -30,11 +30,11 @@ fn sealed_chunks_are_equal_and_open_both_ways() {
 #[test]
 fn hashes_and_expansions_are_equal() {
     let mut key = [0; 32];
-    RustCrypto::random(&mut key).expect("random");
+    crate::crypto::random(&mut key).expect("random");
     let (ours, theirs) = (AwsLc::expand_key(&key), RustCrypto::expand_key(&key));
     for len in [0, 1, 63, 64, 104, 511, 512, 513, 4096] {
         let mut message = vec![0; len];
-        AwsLc::random(&mut message).expect("random");
+        crate::crypto::random(&mut message).expect("random");
         let parts: Vec<&[u8]> = message.chunks(50).collect();
         assert_eq!(AwsLc::sha256(&parts), RustCrypto::sha256(&parts));
         assert_eq!(

@@ -66,7 +66,6 @@ trait Backend {
     fn hmac_sha256(key: &[u8; KEY_LEN], parts: &[&[u8]]) -> [u8; 32];
     fn hmac_sha256_from_slice(key: &[u8], parts: &[&[u8]]) -> [u8; 32];
     fn sha256(parts: &[&[u8]]) -> [u8; 32];
-    fn random(out: &mut [u8]) -> Result<(), CryptoError>;
 
     fn generate(bits: usize) -> Result<Self::Private, CryptoError>;
     fn private_from_pkcs8(der: &[u8]) -> Result<Self::Private, CryptoError>;
@@ -163,10 +162,6 @@ macro_rules! backend {
             fn sha256(parts: &[&[u8]]) -> [u8; 32] {
                 super::$module::sha256(parts)
             }
-            fn random(out: &mut [u8]) -> Result<(), CryptoError> {
-                super::$module::random(out)
-            }
-
             fn generate(bits: usize) -> Result<Self::Private, CryptoError> {
                 Self::Private::generate(bits)
             }

@@ -282,16 +282,11 @@ impl Dir {
     pub(super) fn lock(&self) -> Result<Lock> {
         let path = self.path.join(LOCK_FILE);
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        loop {
-            let file = rustix::fs::openat(&self.file, LOCK_FILE, flags, Mode::RUSR | Mode::WUSR)
-                .map(File::from)
-                .map_err(|error| io_at("open", &path, error.into()))?;
-            match Locked::new(file) {
-                Ok(file) => return Ok(Lock { _file: file }),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(io_at("lock", &path, error)),
-            }
-        }
+        let file = rustix::fs::openat(&self.file, LOCK_FILE, flags, Mode::RUSR | Mode::WUSR)
+            .map(File::from)
+            .map_err(|error| io_at("open", &path, error.into()))?;
+        let file = Locked::new(file).map_err(|error| io_at("lock", &path, error))?;
+        Ok(Lock { _file: file })
     }
 
     pub(super) fn path(&self) -> &Path {
