@@ -6,6 +6,8 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Once};
 
 pub(crate) const CMKIT: &str = env!("CARGO_BIN_EXE_cmkit");
 
@@ -22,12 +24,26 @@ pub(crate) struct Ended {
     pub(crate) stderr: String,
 }
 
+/// A test that runs in the background, or under nohup, begins with signals ignored, and commands would inherit that. A signal that has a handler here has
+/// its default action there.
+fn hear_signals() {
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        for signal in [SIGHUP, SIGINT, SIGTERM] {
+            let always = Arc::new(AtomicBool::new(true));
+            signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, always).unwrap();
+        }
+    });
+}
+
 impl Place {
     pub(crate) fn new() -> Self {
         Self::within(&std::env::temp_dir())
     }
 
     pub(crate) fn within(parent: &Path) -> Self {
+        hear_signals();
         let dir = tempfile::Builder::new()
             .prefix("cmkit-cli-")
             .tempdir_in(parent)
