@@ -57,7 +57,7 @@ pub(super) fn export(
     }
     if output.is_none() && io::stdout().is_terminal() {
         return Err(Failure::usage(
-            "a secret key is not written to a terminal; name a file with `-o`, or pipe it on",
+            "a KEK in the clear is not written to a terminal; name a file with `-o`, or pipe it on",
         ));
     }
     let text = provider.export(&id).map_err(failed)?;
