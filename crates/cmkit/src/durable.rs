@@ -1,4 +1,4 @@
-//! Making names durable.
+//! Directories of files, and making names in them durable.
 
 use std::fs::File;
 use std::io::ErrorKind;
@@ -19,6 +19,13 @@ pub(crate) fn sync_dir(path: &Path) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The directory that a file is in, or will be.
+pub(crate) fn directory_of(path: &Path) -> &Path {
+    path.parent()
+        .filter(|p| !p.as_os_str().is_empty())
+        .unwrap_or(Path::new("."))
 }
 
 fn can_not_be_asked(kind: ErrorKind) -> bool {

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use crate::crypto;
-use crate::durable::sync_dir;
+use crate::durable::{directory_of, sync_dir};
 use crate::error::{Error, Result};
 
 /// Bytes in the longest file name of the usual file systems.
@@ -68,7 +68,7 @@ impl AtomicFile {
         check_destination(destination, overwrite)?;
         let name = file_name(destination)?;
         loop {
-            let path = directory(destination).join(temporary_name(name)?);
+            let path = directory_of(destination).join(temporary_name(name)?);
             let mut options = OpenOptions::new();
             options.read(true).write(true).create_new(true);
             #[cfg(unix)]
@@ -123,7 +123,7 @@ impl AtomicFile {
             _ => fail("create", e),
         })?;
         self.temporary.is_there = false;
-        sync_dir(directory(&self.destination))
+        sync_dir(directory_of(&self.destination))
     }
 
     /// Where the file will be.
@@ -203,12 +203,6 @@ fn already_exists(destination: &Path) -> Error {
 fn file_name(path: &Path) -> Result<&OsStr> {
     path.file_name()
         .ok_or_else(|| Error::invalid(format!("{} has no file name", path.display())))
-}
-
-fn directory(path: &Path) -> &Path {
-    path.parent()
-        .filter(|p| !p.as_os_str().is_empty())
-        .unwrap_or(Path::new("."))
 }
 
 fn temporary_name(name: &OsStr) -> Result<OsString> {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::Shared;
 use super::entry::{DecryptEntry, EncryptEntry};
+use crate::chunked::SALT_LEN;
 use crate::context::EncryptionContext;
 use crate::crypto::ExpandKey;
 use crate::error::{Error, Result};
@@ -41,8 +42,8 @@ impl SealingKey {
     }
 
     /// A fresh salt, straight from the generator.
-    pub(crate) fn draw_salt(&self) -> Result<[u8; 24]> {
-        let mut salt = [0; 24];
+    pub(crate) fn draw_salt(&self) -> Result<[u8; SALT_LEN]> {
+        let mut salt = [0; SALT_LEN];
         self.shared.random.fill(&mut salt)?;
         Ok(salt)
     }

@@ -87,9 +87,7 @@ impl Keyring {
             process: caches.process,
         })
     }
-}
 
-impl Keyring {
     /// Bytes in the header of the next message, which must not be of the padded form. Charges nothing once there was a DEK.
     pub(crate) fn header_len(&self, form: Form) -> Result<usize> {
         match self.header_len_cached(form) {

@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-use crate::durable::sync_dir;
+use crate::durable::{directory_of, sync_dir};
 use crate::envelope::{Header, MAX_HEADER_LEN, PREFIX_LEN, header_len};
 use crate::error::{Error, Result};
 use crate::file::{AtomicFile, Overwrite};
@@ -81,7 +81,7 @@ pub(super) fn remove_sidecar(path: &Path) -> Result<()> {
     let sidecar = sidecar_path(path);
     match fs::remove_file(&sidecar) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io_at("remove", &sidecar, e)),
-        _ => sync_dir(parent(path)),
+        _ => sync_dir(directory_of(path)),
     }
 }
 
@@ -94,10 +94,4 @@ pub(crate) fn interrupted_or(failure: Error, path: Option<PathBuf>, header: &[u8
         }
         _ => failure,
     }
-}
-
-fn parent(path: &Path) -> &Path {
-    path.parent()
-        .filter(|p| !p.as_os_str().is_empty())
-        .unwrap_or(Path::new("."))
 }
