@@ -98,9 +98,13 @@ def test_two_threads_of_16_mib_take_less_than_twice_one(keyring: cmkit.Keyring) 
 
 
 def interrupted(home: Path, code: str) -> float:
-    """Runs code in a process of its own, interrupts it, and says how many seconds it went on."""
-    program = "import cmkit, sys, os, io\nk = cmkit.Keyring(cmkit.LocalKeyProvider(sys.argv[1]), keys='local:team')\n"
-    program += textwrap.dedent(code)
+    """Runs code in a process of its own, interrupts it, and says how many seconds later the code saw it.
+
+    The process says itself when: what it takes to give a gigabyte back to the system and to end is not counted.
+    """
+    program = "import cmkit, sys, os, io, time\nk = cmkit.Keyring(cmkit.LocalKeyProvider(sys.argv[1]), keys='local:team')\n"
+    program += "try:\n" + textwrap.indent(textwrap.dedent(code).strip(), "    ")
+    program += "\nexcept KeyboardInterrupt:\n    print(time.monotonic(), flush=True)\n    raise\n"
     process = subprocess.Popen(
         [sys.executable, "-c", program, str(home)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -108,12 +112,19 @@ def interrupted(home: Path, code: str) -> float:
     assert process.stdout.readline() == "ready\n", process.stderr.read()
     time.sleep(0.3)
     assert process.poll() is None
-    start = time.perf_counter()
+    sent = time.monotonic()
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
-    taken = time.perf_counter() - start
+    output, errors = process.communicate(timeout=60)
     assert "KeyboardInterrupt" in errors, errors
-    return taken
+    return float(output) - sent
+
+
+def soonest(home: Path, code: str) -> float:
+    """The shortest of up to three tries: a busy machine delays some, a call that doesn't look for signals all."""
+    times: list[float] = []
+    while len(times) < 3 and min(times, default=1.0) >= 1:
+        times.append(interrupted(home, code))
+    return min(times)
 
 
 LONG = {
@@ -140,7 +151,7 @@ LONG = {
 
 @pytest.mark.parametrize("what", LONG)
 def test_ctrl_c_is_seen_within_a_second(keyring: cmkit.Keyring, home: Path, what: str) -> None:
-    assert interrupted(home, LONG[what]) < 2
+    assert soonest(home, LONG[what]) < 1
 
 
 def test_ctrl_c_in_files_leaves_nothing_behind(keyring: cmkit.Keyring, home: Path, tmp_path: Path) -> None:
@@ -151,13 +162,13 @@ def test_ctrl_c_in_files_leaves_nothing_behind(keyring: cmkit.Keyring, home: Pat
         print('ready', flush=True)
         k.encrypt_file({str(big)!r}, {str(tmp_path / "out")!r})
     """
-    assert interrupted(home, code) < 2
+    assert soonest(home, code) < 1
     code = f"""
         print('ready', flush=True)
         with cmkit.open({str(tmp_path / "out")!r}, 'wb', keyring=k) as f:
             while True: f.write(bytes(1 << 26))
     """
-    assert interrupted(home, code) < 2
+    assert soonest(home, code) < 1
     assert names(tmp_path) == ["big", "home"]
 
 
