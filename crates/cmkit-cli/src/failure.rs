@@ -38,7 +38,10 @@ fn exit_code(kind: ErrorKind) -> u8 {
         | ErrorKind::KeyNotFound
         | ErrorKind::KeyDisabled
         | ErrorKind::AccessDenied
-        | ErrorKind::KeyUnusable => 4,
+        | ErrorKind::KeyUnusable
+        | ErrorKind::KeyDeleted
+        | ErrorKind::KeyPolicy
+        | ErrorKind::WrongVault => 4,
         ErrorKind::Throttled
         | ErrorKind::Unavailable
         | ErrorKind::Identity

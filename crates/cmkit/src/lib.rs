@@ -75,8 +75,8 @@ pub use key_store::{DirectoryKeyStore, KeyStore, StoredKey};
 pub use keyring::{AllowEntry, DekPolicy, Keyring, KeyringBuilder};
 pub use provider::local::{KeyInfo, KeyType, LocalKeyProvider, VersionState, default_dir};
 pub use provider::{
-    DefaultKeyProvider, KeyProvider, KeyState, UnwrapRequest, WrapAlgorithm, WrapRequest,
-    WrappedKey,
+    Answer, Call, DefaultKeyProvider, KeyProvider, KeyState, NewestKey, NewestRequest,
+    UnwrapRequest, WrapAlgorithm, WrapRequest, WrappedKey,
 };
 pub use rewrap::{Rewrap, RewrapOutcome};
 pub use secret::SecretBytes;

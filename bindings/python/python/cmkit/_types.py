@@ -80,7 +80,7 @@ class KeyProvider(Protocol):
     """Holds KEKs; write one for a key service of your own.
 
     Called from any thread, several at a time, with no lock held, when a DEK is new, unknown or too old. Raise cmkit's exceptions
-    (KeyNotFoundError, KeyDisabledError, AccessDeniedError, KeyUnusableError, ThrottledError, UnavailableError, IdentityError,
+    (KeyNotFoundError, KeyDeletedError, KeyDisabledError, AccessDeniedError, KeyUnusableError, ThrottledError, UnavailableError, IdentityError,
     ProviderError; AuthenticationError when the wrapped bytes are not what the key wrapped): callers get the same class. Any other exception becomes a
     ProviderError with that one as its __cause__. Calling the keyring that is calling is an error.
 
