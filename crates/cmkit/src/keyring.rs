@@ -30,6 +30,7 @@ use self::opening::OpenState;
 pub(crate) use self::opening::{bad_row, verify_mac};
 pub use self::policy::{AllowEntry, DekPolicy};
 use self::sealing::SealState;
+use crate::audit::AuditSink;
 use crate::error::{Error, Result};
 use crate::key_id::{KeyId, KeyRef};
 use crate::key_store::KeyStore;
@@ -73,6 +74,8 @@ pub(crate) struct Shared {
     workspace: Option<String>,
     policy: DekPolicy,
     freshness: Freshness,
+    audit: Vec<Arc<dyn AuditSink>>,
+    high_business_impact: bool,
     /// For a provider's calls.
     call_timeout: Option<Duration>,
     key_store: Option<Arc<dyn KeyStore>>,
@@ -133,6 +136,12 @@ impl Keyring {
         self.shared.workspace.as_deref()
     }
 
+    /// Whether names of files and workspaces are kept out of its errors and events.
+    #[must_use]
+    pub fn is_high_business_impact(&self) -> bool {
+        self.shared.high_business_impact
+    }
+
     /// The keys that it wraps with, each a recipient of its envelopes.
     #[must_use]
     pub fn wrapping_keys(&self) -> &[KeyRef] {
@@ -148,7 +157,7 @@ impl fmt::Debug for Keyring {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Keyring")
             .field("wrap_with", &self.shared.wrap_with)
-            .field("workspace", &self.shared.workspace)
+            .field("workspace", &self.shared.workspace_in_events())
             .field("policy", &self.shared.policy)
             .finish_non_exhaustive()
     }

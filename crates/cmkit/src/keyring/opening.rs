@@ -201,10 +201,10 @@ impl Shared {
 
     fn check_workspace(&self, header: &Header<'_>) -> Result<()> {
         if header.core.workspace != self.workspace {
-            return Err(Error::WorkspaceMismatch {
+            return Err(self.discreet(Error::WorkspaceMismatch {
                 envelope: header.core.workspace.clone(),
                 keyring: self.workspace.clone(),
-            });
+            }));
         }
         Ok(())
     }
