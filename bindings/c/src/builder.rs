@@ -90,7 +90,10 @@ pub unsafe extern "C" fn cmk_keyring_builder_key_store_directory(
     err: *mut *mut cmk_error,
 ) -> cmk_result {
     call!(err; builder = shared(builder); path = path(path); => {
-        builder.0.enter()?.key_store = Some(Arc::new(DirectoryKeyStore::open_or_create(path)?));
+        let store = DirectoryKeyStore::open_or_create(path)?;
+        let previous = builder.0.enter()?.key_store.replace(Arc::new(store));
+        // After the builder was left: it may call back.
+        drop(previous);
         Ok(())
     })
 }
