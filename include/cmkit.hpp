@@ -1,8 +1,8 @@
 // cmkit for C++17: classes over cmkit.h that free what they hold and throw what fails. The guide is docs/guides/c.md.
 //
-// - Classes are move-only. One that was moved from may be assigned to or destroyed, nothing else.
+// - Classes are move-only. One that was moved from may be assigned to or destroyed; whatever else fails.
 // - What fails throws cmkit::Error, or std::bad_alloc. What C can't be asked for is std::invalid_argument: text with a NUL inside, which would be
-//   cut there, a negative age, a null std::unique_ptr.
+//   cut there, a negative age, a null std::unique_ptr, a Context that was moved from.
 // - `Bytes` is a view of bytes: made from a string, a string_view, a vector or array of bytes, or a pointer and a length. `Span` is the same for
 //   output. Neither owns anything.
 // - Threads are as in cmkit.h: a Keyring, Context, LocalKeys, Reader or Inspection may be used by many at once; streams and builders by one.
@@ -210,10 +210,23 @@ class Context {
     handle_.reset(context);
   }
 
-  const cmk_context *get() const noexcept { return handle_.get(); }
+  Context(Context &&other) noexcept : handle_(std::move(other.handle_)), gone_(std::exchange(other.gone_, true)) {}
+  Context &operator=(Context &&other) noexcept {
+    Context taken(std::move(other));
+    handle_.swap(taken.handle_);
+    gone_ = taken.gone_;
+    return *this;
+  }
+
+  const cmk_context *get() const {
+    // NULL would mean none: the data would be encrypted without it, and nobody would notice.
+    if (gone_) throw std::invalid_argument("the context was moved from");
+    return handle_.get();
+  }
 
  private:
   detail::Handle<cmk_context, cmk_context_free> handle_;
+  bool gone_ = false;
 };
 
 // One version of a local key.
@@ -685,6 +698,12 @@ struct Callback {
   }
 };
 
+// The same for a stream; one that was moved from has no callback, and C said that it is NULL.
+template <class Callback>
+void check(const std::unique_ptr<Callback> &callback, cmk_result code, cmk_error *error) {
+  callback != nullptr ? callback->check(code, error) : check(code, error);
+}
+
 using Progress = Callback<std::function<bool(std::uint64_t, std::uint64_t)>>;
 using Write = Callback<std::function<void(Bytes)>>;
 using Read = Callback<std::function<std::size_t(Span)>>;
@@ -768,12 +787,12 @@ class Encryptor {
   void write(Bytes plaintext) {
     cmk_error *error = nullptr;
     cmk_result code = cmk_encryptor_write(handle_.get(), plaintext.data(), plaintext.size(), &error);
-    callback_->check(code, error);
+    detail::check(callback_, code, error);
   }
   void finish() {
     cmk_error *error = nullptr;
     cmk_result code = cmk_encryptor_finish(handle_.get(), &error);
-    callback_->check(code, error);
+    detail::check(callback_, code, error);
   }
 
  private:
@@ -812,7 +831,7 @@ class Decryptor {
     std::size_t len = 0;
     cmk_error *error = nullptr;
     cmk_result code = cmk_decryptor_read(handle_.get(), out.data(), out.size(), &len, &error);
-    callback_->check(code, error);
+    detail::check(callback_, code, error);
     return len;
   }
 

@@ -146,6 +146,45 @@ static void nothing_given() {
   CHECK(is_refused([&] { builder.key_store(nullptr); }) && is_refused([&] { cmkit::Reader::open(keyring, nullptr); }));
 }
 
+// What was moved from fails, and does nothing else.
+static void moved_from() {
+  cmkit::Keyring keyring = make_keyring();
+  Data envelope;
+  cmkit::Encryptor encryptor(keyring, [&](cmkit::Bytes b) { envelope.insert(envelope.end(), b.data(), b.data() + b.size()); });
+  cmkit::Encryptor writer = std::move(encryptor);
+  CHECK(code_of([&] { encryptor.write("x"); }) == CMK_ERR_INVALID_ARGUMENT);
+  CHECK(code_of([&] { encryptor.finish(); }) == CMK_ERR_INVALID_ARGUMENT);
+  // One that is assigned over a stream under way ends that.
+  cmkit::Encryptor other(keyring, [](cmkit::Bytes) {});
+  other.write("y");
+  other = std::move(writer);
+  other.write("z");
+  other.finish();
+  CHECK(keyring.decrypt(envelope) == Data{'z'});
+  std::size_t at = 0;
+  cmkit::Decryptor decryptor(keyring, [&](cmkit::Span out) {
+    std::size_t n = std::min(out.size(), envelope.size() - at);
+    std::memcpy(out.data(), envelope.data() + at, n);
+    return at += n, n;
+  });
+  cmkit::Decryptor reader = std::move(decryptor);
+  std::array<std::uint8_t, 8> out;
+  CHECK(code_of([&] { decryptor.read(out); }) == CMK_ERR_INVALID_ARGUMENT && reader.read(out) == 1);
+
+  // A context that was would otherwise be none.
+  cmkit::Context context{{"a", "1"}}, taken = std::move(context), none, none_too = std::move(none);
+  CHECK(is_refused([&] { keyring.encrypt("x", context); }) && is_refused([&] { keyring.encrypt("x", none); }));
+  Data bound = keyring.encrypt("x", taken), unbound = keyring.encrypt("x", none_too);
+  context = std::move(taken);
+  CHECK(keyring.decrypt(bound, context) == Data{'x'} && is_refused([&] { keyring.decrypt(bound, taken); }));
+  CHECK(keyring.decrypt(unbound) == Data{'x'});
+  taken = cmkit::Context();
+  CHECK(keyring.decrypt(unbound, taken) == Data{'x'});
+
+  cmkit::Keyring away = std::move(keyring);
+  CHECK(code_of([&] { keyring.encrypt("x"); }) == CMK_ERR_INVALID_ARGUMENT);
+}
+
 // An error that can't be copied is freed all the same: the leak sanitizer looks. Under valgrind, which has an operator new of its own, memory
 // doesn't run out.
 static void errors_without_memory() {
@@ -458,6 +497,7 @@ int main(int argc, char **argv) {
   documents();
   texts_with_a_nul();
   nothing_given();
+  moved_from();
   errors_without_memory();
   local_keys();
   providers();
