@@ -617,7 +617,7 @@ cmk_result cmk_keyring_builder_wrap_with(struct cmk_keyring_builder *builder,
 cmk_result cmk_keyring_builder_allow_key(struct cmk_keyring_builder *builder, const char *key, struct cmk_error **err);
 
 // Also lets every key of this host unwrap, given as in a key id: "v.example.net", with its port if it has one. Exact, never a
-// suffix.
+// suffix; what no key id can have, such as a URL or capitals, fails the build of the keyring.
 cmk_result cmk_keyring_builder_allow_host(struct cmk_keyring_builder *builder,
                                           const char *host,
                                           struct cmk_error **err);

@@ -296,6 +296,11 @@ static void builders(void) {
   OK(cmk_keyring_builder_max_entries(builder, 3, &e), e);
   OK(cmk_keyring_builder_allow_key(builder, "local:old", &e), e);
   OK(cmk_keyring_builder_allow_host(builder, "v.example.net", &e), e);
+  cmk_keyring_builder *typo = NULL;
+  OK(cmk_keyring_builder_new(&typo, &e), e);
+  OK(cmk_keyring_builder_allow_host(typo, "https://v.example.net", &e), e);
+  FAILS(cmk_keyring_builder_build(typo, &keyring, &e), BAD, e);
+  cmk_keyring_builder_free(typo);
 
   /* It builds more than once, and what was built goes on without it. */
   cmk_keyring *second = NULL;

@@ -128,7 +128,7 @@ pub unsafe extern "C" fn cmk_keyring_builder_allow_key(
 }
 
 /// Also lets every key of this host unwrap, given as in a key id: "v.example.net", with its port if it has one. Exact, never a
-/// suffix.
+/// suffix; what no key id can have, such as a URL or capitals, fails the build of the keyring.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cmk_keyring_builder_allow_host(
     builder: *mut cmk_keyring_builder,

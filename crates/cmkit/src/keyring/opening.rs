@@ -234,8 +234,9 @@ impl Shared {
 
     /// The provider that an envelope names, if it also owns the key.
     fn provider_for(&self, recipient: &Recipient<'_>) -> Result<usize> {
-        let fits =
-            |p: &Arc<dyn KeyProvider>| p.name() == recipient.provider && self.owns(&**p, &recipient.key_id);
+        let fits = |p: &Arc<dyn KeyProvider>| {
+            p.name() == recipient.provider && self.owns(&**p, &recipient.key_id)
+        };
         self.providers.iter().position(fits).ok_or_else(|| Error::Policy {
             problem: format!(
                 "key {}: this keyring has no provider {:?} for it; add one when building the keyring",
