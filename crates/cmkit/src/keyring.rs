@@ -13,7 +13,6 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 pub use self::builder::KeyringBuilder;
-use self::entry::Holder;
 pub(crate) use self::entry::MacKey;
 pub(crate) use self::message_key::{Form, OpeningKey, SealingKey};
 use self::opening::OpenState;
@@ -23,7 +22,7 @@ use self::sealing::SealState;
 use crate::error::{Error, Result};
 use crate::key_id::{KeyId, KeyRef};
 use crate::key_store::KeyStore;
-use crate::provider::{KeyProvider, KeyState};
+use crate::provider::KeyProvider;
 use crate::seams::{Clock, Random};
 
 /// The keys that data is encrypted under and may be decrypted with, for one workspace; the entry point of cmkit.
@@ -165,13 +164,9 @@ impl Shared {
 
     /// The provider that holds a key, by its place.
     fn provider_of(&self, key: &KeyRef) -> Result<usize> {
-        self.providers.iter().position(|p| p.owns(key)).ok_or_else(|| Error::Policy {
+        self.providers.iter().position(|p| self.owns(&**p, key)).ok_or_else(|| Error::Policy {
             problem: format!("key {key}: this keyring has no provider for it; add one when building the keyring"),
         })
-    }
-
-    fn state_of(&self, holder: &Holder) -> KeyState {
-        self.providers[holder.provider].state(&holder.key)
     }
 }
 

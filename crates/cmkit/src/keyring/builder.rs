@@ -93,7 +93,7 @@ impl KeyringBuilder {
     ///
     /// # Errors
     /// * [`Error::InvalidArgument`]: a workspace of 0 or more than 512 bytes, more than 16 wrapping keys, a key given
-    ///   twice, or a [`DekPolicy`] beyond its limits.
+    ///   twice, an [`AllowEntry::Host`] that no key id can have, or a [`DekPolicy`] beyond its limits.
     /// * [`Error::Policy`]: a wrapping key that none of the providers owns.
     pub fn build(self) -> Result<Keyring> {
         if self
@@ -114,6 +114,9 @@ impl KeyringBuilder {
                     "key {key} is given twice as a recipient"
                 )));
             }
+        }
+        for entry in &self.allow {
+            entry.check()?;
         }
         self.policy.check()?;
         let shared = Shared {

@@ -7,7 +7,7 @@ use super::{Keyring, Shared};
 use crate::error::{Error, Result};
 use crate::key_id::KeyRef;
 use crate::key_store::KeyStore;
-use crate::provider::{UnwrapRequest, WrapRequest, WrappedKey};
+use crate::provider::{KeyProvider, KeyState, UnwrapRequest, WrapRequest, WrappedKey};
 use crate::secret::SecretBytes;
 
 thread_local! {
@@ -20,21 +20,27 @@ struct Return;
 
 impl Drop for Return {
     fn drop(&mut self) {
-        CALLING.with_borrow_mut(Vec::pop);
+        let _ = CALLING.try_with(|calling| calling.borrow_mut().pop());
     }
 }
 
 impl Keyring {
     /// Refuses a provider or key store that calls the keyring that is calling it: it would wait for itself, or recurse for ever.
-    pub(super) fn refuse_reentry(&self) -> Result<()> {
-        let address = self.shared().address();
-        if CALLING.with_borrow(|calling| calling.contains(&address)) {
+    pub(crate) fn refuse_reentry(&self) -> Result<()> {
+        if self.is_calling() {
             return Err(Error::Policy {
                 problem: "a key provider or key store called the keyring that was calling it; give it a keyring of its own"
                     .into(),
             });
         }
         Ok(())
+    }
+
+    /// Whether this keyring is calling out on this thread. A thread that is ending has no list any more, and then nobody knows.
+    pub(super) fn is_calling(&self) -> bool {
+        let address = self.shared().address();
+        let found = CALLING.try_with(|calling| calling.borrow().contains(&address));
+        found.unwrap_or(false)
     }
 }
 
@@ -44,9 +50,17 @@ impl Shared {
     }
 
     fn call<T>(&self, callee: impl FnOnce() -> T) -> T {
-        CALLING.with_borrow_mut(|calling| calling.push(self.address()));
+        let _ = CALLING.try_with(|calling| calling.borrow_mut().push(self.address()));
         let _return = Return;
         callee()
+    }
+
+    pub(super) fn owns(&self, provider: &dyn KeyProvider, key: &KeyRef) -> bool {
+        self.call(|| provider.owns(key))
+    }
+
+    pub(super) fn state_of(&self, holder: &Holder) -> KeyState {
+        self.call(|| self.providers[holder.provider].state(&holder.key))
     }
 
     pub(super) fn wrap_by(
