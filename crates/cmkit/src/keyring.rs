@@ -34,7 +34,7 @@ use crate::audit::AuditSink;
 use crate::error::{Error, Result};
 use crate::key_id::{KeyId, KeyRef};
 use crate::key_store::KeyStore;
-use crate::provider::{KeyProvider, KeyState};
+use crate::provider::KeyProvider;
 use crate::seams::{Clock, Random};
 
 /// The keys that data is encrypted under and may be decrypted with, for one workspace; the entry point of cmkit.
@@ -191,14 +191,9 @@ impl Shared {
 
     /// The provider that holds a key, by its place.
     fn provider_of(&self, key: &KeyRef) -> Result<usize> {
-        self.providers.iter().position(|p| p.owns(key)).ok_or_else(|| Error::Policy {
+        self.providers.iter().position(|p| self.owns(&**p, key)).ok_or_else(|| Error::Policy {
             problem: format!("key {key}: this keyring has no provider for it; add one when building the keyring"),
         })
-    }
-
-    /// What the provider itself says of a key, for one that isn't remote.
-    fn local_state(&self, holder: &Holder) -> KeyState {
-        self.providers[holder.provider].state(&holder.key)
     }
 
     fn holder(&self, key: KeyId, provider: usize, wrapped_at: u64) -> Holder {

@@ -129,7 +129,7 @@ impl KeyringBuilder {
     ///
     /// # Errors
     /// * [`Error::InvalidArgument`]: a workspace of 0 or more than 512 bytes, more than 16 wrapping keys, a key given
-    ///   twice, or a [`DekPolicy`] or [`Freshness`] beyond its limits.
+    ///   twice, an [`AllowEntry::Host`] that no key id can have, or a [`DekPolicy`] or [`Freshness`] beyond its limits.
     /// * [`Error::Policy`]: a wrapping key that none of the providers owns.
     pub fn build(self) -> Result<Keyring> {
         if self
@@ -150,6 +150,9 @@ impl KeyringBuilder {
                     "key {key} is given twice as a recipient"
                 )));
             }
+        }
+        for entry in &self.allow {
+            entry.check()?;
         }
         self.policy.check()?;
         self.freshness.check()?;

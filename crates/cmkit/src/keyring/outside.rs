@@ -11,7 +11,9 @@ use crate::audit::{self, AuditEvent, AuditOperation};
 use crate::error::{Error, ProviderError, Result};
 use crate::key_id::{KeyId, KeyRef};
 use crate::key_store::KeyStore;
-use crate::provider::{Call, KeyState, UnwrapRequest, WrapAlgorithm, WrapRequest, WrappedKey};
+use crate::provider::{
+    Call, KeyProvider, KeyState, UnwrapRequest, WrapAlgorithm, WrapRequest, WrappedKey,
+};
 use crate::secret::SecretBytes;
 
 thread_local! {
@@ -24,7 +26,7 @@ struct Return;
 
 impl Drop for Return {
     fn drop(&mut self) {
-        CALLING.with_borrow_mut(Vec::pop);
+        let _ = CALLING.try_with(|calling| calling.borrow_mut().pop());
     }
 }
 
@@ -55,15 +57,19 @@ impl Keyring {
     }
 
     /// Refuses a provider or key store that calls the keyring that is calling it: it would wait for itself, or recurse for ever.
-    pub(super) fn refuse_reentry(&self) -> Result<()> {
+    pub(crate) fn refuse_reentry(&self) -> Result<()> {
         self.shared().refuse_reentry()
+    }
+
+    /// Whether this keyring is calling out on this thread.
+    pub(super) fn is_calling(&self) -> bool {
+        self.shared().is_calling()
     }
 }
 
 impl Shared {
     pub(super) fn refuse_reentry(&self) -> Result<()> {
-        let address = self.address();
-        if CALLING.with_borrow(|calling| calling.contains(&address)) {
+        if self.is_calling() {
             return Err(Error::Policy {
                 problem: "a key provider or key store called the keyring that was calling it; give it a keyring of its own"
                     .into(),
@@ -71,9 +77,14 @@ impl Shared {
         }
         Ok(())
     }
-}
 
-impl Shared {
+    /// A thread that is ending has no list any more, and then nobody knows.
+    fn is_calling(&self) -> bool {
+        let address = self.address();
+        let found = CALLING.try_with(|calling| calling.borrow().contains(&address));
+        found.unwrap_or(false)
+    }
+
     /// An error without names of files and workspaces, where they are withheld.
     pub(crate) fn discreet(&self, error: Error) -> Error {
         if self.high_business_impact {
@@ -88,7 +99,7 @@ impl Shared {
     }
 
     fn call<T>(&self, callee: impl FnOnce() -> T) -> T {
-        CALLING.with_borrow_mut(|calling| calling.push(self.address()));
+        let _ = CALLING.try_with(|calling| calling.borrow_mut().push(self.address()));
         let _return = Return;
         callee()
     }
@@ -163,6 +174,15 @@ impl Shared {
         for sink in &self.audit {
             sink.record(event);
         }
+    }
+
+    pub(super) fn owns(&self, provider: &dyn KeyProvider, key: &KeyRef) -> bool {
+        self.call(|| provider.owns(key))
+    }
+
+    /// What the provider itself says of a key, for one that isn't remote.
+    pub(super) fn local_state(&self, holder: &Holder) -> KeyState {
+        self.call(|| self.providers[holder.provider].state(&holder.key))
     }
 
     pub(super) fn wrap_by(

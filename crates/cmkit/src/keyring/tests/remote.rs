@@ -141,7 +141,10 @@ const OTHER: &str = "https://w.vault.azure.net/keys/cmk";
 impl Scene {
     fn new(keys: &[&str]) -> Self {
         let (clock, running, wall) = Clock::manual_apart(1_760_000_000);
-        let (vault, other) = (Vault::at("v.vault.azure.net"), Vault::at("w.vault.azure.net"));
+        let (vault, other) = (
+            Vault::at("v.vault.azure.net"),
+            Vault::at("w.vault.azure.net"),
+        );
         let mut builder = Keyring::builder()
             .clock(clock)
             .provider(Arc::clone(&vault) as _)
@@ -202,7 +205,10 @@ fn within_the_bound_the_vault_is_not_asked_and_beyond_it_is() {
     let s = Scene::one();
     let envelope = s.seal();
     s.opens(&envelope);
-    assert_eq!((s.vault.wraps.load(Ordering::SeqCst), s.vault.unwraps()), (1, 1));
+    assert_eq!(
+        (s.vault.wraps.load(Ordering::SeqCst), s.vault.unwraps()),
+        (1, 1)
+    );
     s.pass(10 * MINUTE - 1);
     s.opens(&envelope);
     s.seal();
@@ -523,7 +529,8 @@ fn a_newer_version_of_the_same_key_may_stay_when_the_old_one_goes() {
     // Wrapped in the same second, neither is the newer one: both must stay.
     s.opens(&both);
     s.opens(&envelope);
-    s.vault.fault(&format!("{KEY}/{:032x}", 0), ProviderErrorKind::Disabled);
+    s.vault
+        .fault(&format!("{KEY}/{:032x}", 0), ProviderErrorKind::Disabled);
     s.pass(6 * MINUTE + 1);
     s.keyring.maintain();
     s.refuses(&both, ErrorKind::KeyDisabled);
@@ -581,7 +588,12 @@ fn a_vault_in_trouble_is_not_hammered() {
     // One unwrap, one wrap.
     assert_eq!(s.vault.unwraps(), 2);
     assert_eq!(s.vault.wraps.load(Ordering::SeqCst), 2);
-    let wait = s.open(&envelope).unwrap_err().provider().unwrap().retry_after;
+    let wait = s
+        .open(&envelope)
+        .unwrap_err()
+        .provider()
+        .unwrap()
+        .retry_after;
     assert!(wait.is_some_and(|w| w <= Duration::from_secs(2)));
 }
 
