@@ -3,18 +3,28 @@
 mod builder;
 mod entry;
 mod flight;
+mod freshness;
+mod health;
+mod healths;
+mod maintenance;
 mod message_key;
 mod opening;
 mod outside;
 mod policy;
 mod sealing;
+mod standing;
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 pub use self::builder::KeyringBuilder;
 use self::entry::Holder;
 pub(crate) use self::entry::MacKey;
+pub use self::freshness::Freshness;
+use self::healths::Healths;
+use self::maintenance::Polls;
+pub use self::maintenance::{Maintenance, MaintenanceThread};
 pub(crate) use self::message_key::{Form, OpeningKey, SealingKey};
 use self::opening::OpenState;
 pub(crate) use self::opening::{bad_row, verify_mac};
@@ -62,6 +72,9 @@ pub(crate) struct Shared {
     allow: Vec<AllowEntry>,
     workspace: Option<String>,
     policy: DekPolicy,
+    freshness: Freshness,
+    /// For a provider's calls.
+    call_timeout: Option<Duration>,
     key_store: Option<Arc<dyn KeyStore>>,
     clock: Clock,
     random: Random,
@@ -76,6 +89,8 @@ struct Caches {
     process: u32,
     seal: SealState,
     open: OpenState,
+    healths: Healths,
+    polls: Polls,
     child: OnceLock<Box<Caches>>,
 }
 
@@ -85,6 +100,8 @@ impl Caches {
             process: std::process::id(),
             seal: SealState::default(),
             open: OpenState::new(policy.max_entries),
+            healths: Healths::default(),
+            polls: Polls::default(),
             child: OnceLock::new(),
         }
     }
@@ -170,8 +187,21 @@ impl Shared {
         })
     }
 
-    fn state_of(&self, holder: &Holder) -> KeyState {
+    /// What the provider itself says of a key, for one that isn't remote.
+    fn local_state(&self, holder: &Holder) -> KeyState {
         self.providers[holder.provider].state(&holder.key)
+    }
+
+    fn holder(&self, key: KeyId, provider: usize, wrapped_at: u64) -> Holder {
+        let caches = self.caches();
+        let is_remote = self.providers[provider].is_remote();
+        Holder {
+            health: is_remote.then(|| caches.healths.of(&key, provider)),
+            process: caches.process,
+            key,
+            provider,
+            wrapped_at,
+        }
     }
 }
 

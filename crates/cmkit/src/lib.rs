@@ -72,7 +72,9 @@ pub use file::{AtomicFile, FileOptions, Overwrite, Progress};
 pub use inspect::{Inspection, RecipientInfo, inspect};
 pub use key_id::{KeyId, KeyRef};
 pub use key_store::{DirectoryKeyStore, KeyStore, StoredKey};
-pub use keyring::{AllowEntry, DekPolicy, Keyring, KeyringBuilder};
+pub use keyring::{
+    AllowEntry, DekPolicy, Freshness, Keyring, KeyringBuilder, Maintenance, MaintenanceThread,
+};
 pub use provider::local::{KeyInfo, KeyType, LocalKeyProvider, VersionState, default_dir};
 pub use provider::{
     Answer, Call, DefaultKeyProvider, KeyProvider, KeyState, NewestKey, NewestRequest,

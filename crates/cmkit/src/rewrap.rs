@@ -12,7 +12,6 @@ use crate::envelope::{self, DekId, Header, Padding, Purpose};
 use crate::error::{Error, Result};
 use crate::key_id::KeyRef;
 use crate::keyring::{Keyring, MacKey, bad_row};
-use crate::provider::UnwrapRequest;
 
 /// What a rewrap is to do.
 ///
@@ -120,8 +119,7 @@ impl Keyring {
 
         // A wrap that can't be unwrapped would lose the data: look before anything is stored.
         let written = envelope::decode_recipient(&new_recipient)?;
-        let request = UnwrapRequest::new(&written.key_id, written.algorithm, written.wrapped);
-        let capsule = shared.unwrap_by(&new_key, &request)?;
+        let capsule = shared.unwrap_by(&new_key, written.algorithm, written.wrapped)?;
         let again = capsule::open(capsule.expose(), &header.core)?;
         if !bool::from(again.expose().ct_eq(unwrapped.dek.expose())) {
             return Err(Error::AuthenticationFailed);

@@ -85,6 +85,7 @@ impl Keyring {
             &key.draw_salt()?,
             &key.body_context(context),
         );
+        let message = message.watched_by(key.guard());
         slots_len(total)?;
         let mut out = AtomicFile::create(destination, options.overwrite)?;
         let write_fail = |e| Error::io_at("write", destination, e);

@@ -1,7 +1,9 @@
 //! Setting up a keyring.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use super::freshness::Freshness;
 use super::policy::{AllowEntry, DekPolicy};
 use super::{Caches, Keyring, Shared};
 use crate::envelope::MAX_RECIPIENTS;
@@ -19,6 +21,8 @@ pub struct KeyringBuilder {
     allow: Vec<AllowEntry>,
     workspace: Option<String>,
     policy: DekPolicy,
+    freshness: Freshness,
+    call_timeout: Option<Duration>,
     key_store: Option<Arc<dyn KeyStore>>,
     clock: Clock,
     random: Random,
@@ -32,6 +36,8 @@ impl Default for KeyringBuilder {
             allow: Vec::new(),
             workspace: None,
             policy: DekPolicy::default(),
+            freshness: Freshness::default(),
+            call_timeout: None,
             key_store: None,
             clock: Clock::System,
             random: Random::System,
@@ -71,6 +77,18 @@ impl KeyringBuilder {
         self
     }
 
+    /// How often keys of remote providers are asked again, and how soon their DEKs stop serving without an answer.
+    pub fn freshness(mut self, freshness: Freshness) -> Self {
+        self.freshness = freshness;
+        self
+    }
+
+    /// A provider's call is given up after this time, retries included. Without it, each provider's own limit holds.
+    pub fn call_timeout(mut self, limit: Duration) -> Self {
+        self.call_timeout = Some(limit);
+        self
+    }
+
     /// Where the DEKs of the compact form are kept.
     pub fn key_store(mut self, store: Arc<dyn KeyStore>) -> Self {
         self.key_store = Some(store);
@@ -93,7 +111,7 @@ impl KeyringBuilder {
     ///
     /// # Errors
     /// * [`Error::InvalidArgument`]: a workspace of 0 or more than 512 bytes, more than 16 wrapping keys, a key given
-    ///   twice, or a [`DekPolicy`] beyond its limits.
+    ///   twice, or a [`DekPolicy`] or [`Freshness`] beyond its limits.
     /// * [`Error::Policy`]: a wrapping key that none of the providers owns.
     pub fn build(self) -> Result<Keyring> {
         if self
@@ -116,6 +134,7 @@ impl KeyringBuilder {
             }
         }
         self.policy.check()?;
+        self.freshness.check()?;
         let shared = Shared {
             caches: Caches::new(&self.policy),
             providers: self.providers,
@@ -123,6 +142,8 @@ impl KeyringBuilder {
             allow: self.allow,
             workspace: self.workspace,
             policy: self.policy,
+            freshness: self.freshness,
+            call_timeout: self.call_timeout,
             key_store: self.key_store,
             clock: self.clock,
             random: self.random,

@@ -8,22 +8,25 @@ use subtle::ConstantTimeEq;
 
 use super::entry::{BodyKeys, DecryptEntry, Holder, MacKey, Usage};
 use super::flight::Flight;
+use super::health::Condition;
 use super::message_key::OpeningKey;
-use super::{Keyring, Shared, revoked};
+use super::standing::{Standing, lost};
+use super::{Keyring, Shared};
 use crate::cache::{Cache, Touch};
 use crate::capsule;
 use crate::crypto::sha256;
 use crate::envelope::{self, DekId, Header, MAC_LEN, Purpose, Recipient};
 use crate::error::{Error, ErrorKind, Result};
-use crate::key_id::KeyRef;
-use crate::provider::{KeyProvider, KeyState, UnwrapRequest};
+use crate::key_id::{KeyId, KeyRef};
+use crate::provider::KeyProvider;
+use crate::seams::Moment;
 use crate::secret::{Dek, SecretBytes};
 
 type Mac = [u8; MAC_LEN];
 
 pub(super) struct OpenState {
     /// Verified headers by their MAC. A hit also compares every byte, so a forged header can't meet another's entry.
-    seen: Cache<Mac, DecryptEntry>,
+    pub(super) seen: Cache<Mac, DecryptEntry>,
     /// Unwraps under way, by the hash of the whole header.
     flights: Mutex<HashMap<[u8; 32], Arc<Flight>>>,
 }
@@ -58,13 +61,11 @@ impl Keyring {
         let shared = self.shared();
         if !shared.policy.caches() {
             self.refuse_reentry()?;
-            return Ok(OpeningKey {
-                entry: shared.open_header(header)?,
-            });
+            return Ok(shared.opening_key(shared.open_header(header)?));
         }
         let state = &shared.caches().open;
         if let Some(result) = shared.seen(state, header) {
-            return result.map(|entry| OpeningKey { entry });
+            return result.map(|entry| shared.opening_key(entry));
         }
         self.refuse_reentry()?;
         let flight_key = sha256(&[header]);
@@ -88,7 +89,7 @@ impl Keyring {
         {
             flights.remove(&flight_key);
         }
-        Ok(OpeningKey { entry: entry? })
+        Ok(shared.opening_key(entry?))
     }
 
     /// The same, or `None` where a provider, a key store or another thread's call to one would have to be waited for.
@@ -99,7 +100,7 @@ impl Keyring {
         };
         let shared = self.shared();
         let found = shared.seen(&shared.caches().open, header)?;
-        Some(found.map(|entry| OpeningKey { entry }))
+        Some(found.map(|entry| shared.opening_key(entry)))
     }
 
     /// Everything up to the header's MAC, for a header that is to be rewrapped: gives the DEK itself.
@@ -123,6 +124,13 @@ fn mac_of(header: &[u8]) -> Mac {
 }
 
 impl Shared {
+    fn opening_key(self: &Arc<Self>, entry: Arc<DecryptEntry>) -> OpeningKey {
+        OpeningKey {
+            shared: Arc::clone(self),
+            entry,
+        }
+    }
+
     /// The entry of a header that was verified before, charged for a message. `None`: not seen, or too old.
     fn seen(&self, state: &OpenState, header: &[u8]) -> Option<Result<Arc<DecryptEntry>>> {
         let mac = mac_of(header);
@@ -130,32 +138,26 @@ impl Shared {
         if entry.header != header {
             return None;
         }
-        // `opened_by` must still be known; another recipient may be unknown here, but not revoked.
-        let opener = self.state_of(&entry.opened_by);
-        let gone = match opener {
-            KeyState::Revoked => Some(&entry.opened_by),
-            _ => entry
-                .others
-                .iter()
-                .find(|h| self.state_of(h) == KeyState::Revoked),
-        };
-        if let Some(holder) = gone {
-            state.seen.remove(&mac, &entry);
-            // The row of a compact one may have been rewrapped since, and then has other keys.
-            if Header::parse(header).is_ok_and(|h| h.is_compact()) {
-                return None;
+        match self.standing(&entry.holders, None) {
+            Standing::Good if entry.usage.take_message(&self.policy, &self.clock) => {
+                Some(Ok(entry))
             }
-            return Some(Err(revoked(&holder.key)));
+            Standing::Good | Standing::Stale => {
+                state.seen.remove(&mac, &entry);
+                None
+            }
+            Standing::Gone(holder) => {
+                state.seen.remove(&mac, &entry);
+                // The row of a compact one may have been rewrapped since, and then has other keys. A remote key is tried again now and then.
+                let look_again =
+                    Header::parse(header).is_ok_and(|h| h.is_compact()) || holder.health.is_some();
+                (!look_again).then(|| Err(self.reason(holder)))
+            }
         }
-        if opener == KeyState::Unknown || !entry.usage.take_message(&self.policy, &self.clock) {
-            state.seen.remove(&mac, &entry);
-            return None;
-        }
-        Some(Ok(entry))
     }
 
     /// The whole order of checks, with the provider.
-    fn open_header(&self, bytes: &[u8]) -> Result<Arc<DecryptEntry>> {
+    pub(super) fn open_header(&self, bytes: &[u8]) -> Result<Arc<DecryptEntry>> {
         let usage = Usage::new(self.clock.now());
         let header = Header::parse(bytes)?;
         header.check_form()?;
@@ -184,14 +186,14 @@ impl Shared {
             )
         };
         let Unwrapped { dek, holder, .. } = unwrapped;
+        let mut holders = recipients;
+        holders.retain(|h| h.key != holder.key);
+        holders.insert(0, holder);
+        self.check_others(&holders)?;
         Ok(Arc::new(DecryptEntry {
             keys: BodyKeys::of(&dek, header.core_bytes),
             header: bytes.to_vec(),
-            others: recipients
-                .into_iter()
-                .filter(|r| r.key != holder.key)
-                .collect(),
-            opened_by: holder,
+            holders,
             usage,
             last_used: AtomicU64::new(0),
         }))
@@ -222,10 +224,8 @@ impl Shared {
             .iter()
             .filter(|r| self.allows(&r.key_id))
             .filter_map(|r| {
-                Some(Holder {
-                    key: r.key_id.clone(),
-                    provider: self.provider_for(r).ok()?,
-                })
+                let provider = self.provider_for(r).ok()?;
+                Some(self.holder(r.key_id.clone(), provider, r.wrapped_at))
             })
             .collect()
     }
@@ -259,30 +259,40 @@ impl Shared {
             return Err(Error::KeyNotAllowed { keys });
         }
         let holders = self.known_holders(&header.recipients);
-        if let Some(holder) = holders
-            .iter()
-            .find(|h| self.state_of(h) == KeyState::Revoked)
-        {
-            // The provider knows better why: disabled, destroyed, or open modes.
+        let mut now = None;
+        let condition = |key: &KeyId, now: &mut Option<Moment>| {
+            let known = holders.iter().find(|h| h.key == *key);
+            known.map(|holder| self.condition(holder, now))
+        };
+        let gone = holders.iter().find(|h| {
+            self.condition(h, &mut now) == Condition::Gone
+                && !self.is_superseded(h, &holders, &mut now)
+        });
+        if let Some(holder) = gone {
+            // The provider knows better why: disabled, destroyed, or open modes. A remote key may have come back: it is asked now and then.
             let mut same = allowed().filter(|(_, r)| r.key_id == holder.key);
-            let reason = same.next().and_then(|(_, r)| self.unwrap_one(r).err());
-            return Err(match reason {
-                Some(e @ Error::Provider(_)) if !e.is_retryable() => e,
-                _ => revoked(&holder.key),
-            });
-        }
-        let mut failure: Option<Error> = None;
-        for (place, recipient) in allowed() {
-            match self.unwrap_one(recipient) {
-                Ok((capsule, holder)) => {
-                    let dek = capsule::open(capsule.expose(), &header.core)?;
-                    verify_mac(&dek, header)?;
-                    return Ok(Unwrapped {
-                        dek,
-                        recipient: place,
-                        holder,
-                    });
+            let Some((place, recipient)) = same.next() else {
+                return Err(self.reason(holder));
+            };
+            return match self.unwrap_one(recipient) {
+                Ok(unwrapped) if holder.health.is_some() => self.verified(header, place, unwrapped),
+                Err(e @ Error::Provider(_)) if holder.health.is_some() || !e.is_retryable() => {
+                    Err(e)
                 }
+                _ => Err(self.reason(holder)),
+            };
+        }
+        let mut candidates: Vec<_> = allowed().collect();
+        // A key that works is asked before one that is unknown, and that before one in trouble.
+        candidates.sort_by_key(|(_, r)| match condition(&r.key_id, &mut now) {
+            Some(Condition::Fresh) | None => 0,
+            Some(Condition::Old) => 1,
+            Some(Condition::Lost | Condition::Gone) => 2,
+        });
+        let mut failure: Option<Error> = None;
+        for (place, recipient) in candidates {
+            match self.unwrap_one(recipient) {
+                Ok(unwrapped) => return self.verified(header, place, unwrapped),
                 Err(e) => {
                     if failure.as_ref().is_none_or(|f| urgency(&e) > urgency(f)) {
                         failure = Some(e);
@@ -294,12 +304,47 @@ impl Shared {
     }
 
     fn unwrap_one(&self, recipient: &Recipient<'_>) -> Result<(SecretBytes, Holder)> {
-        let holder = Holder {
-            key: recipient.key_id.clone(),
-            provider: self.provider_for(recipient)?,
-        };
-        let request = UnwrapRequest::new(&recipient.key_id, recipient.algorithm, recipient.wrapped);
-        Ok((self.unwrap_by(&holder, &request)?, holder))
+        let provider = self.provider_for(recipient)?;
+        let holder = self.holder(recipient.key_id.clone(), provider, recipient.wrapped_at);
+        let capsule = self.unwrap_by(&holder, recipient.algorithm, recipient.wrapped)?;
+        Ok((capsule, holder))
+    }
+
+    /// What came out of an unwrap is the DEK of this header.
+    fn verified(
+        &self,
+        header: &Header<'_>,
+        recipient: usize,
+        (capsule, holder): (SecretBytes, Holder),
+    ) -> Result<Unwrapped> {
+        let dek = capsule::open(capsule.expose(), &header.core)?;
+        verify_mac(&dek, header)?;
+        Ok(Unwrapped {
+            dek,
+            recipient,
+            holder,
+        })
+    }
+
+    /// That no other key of the envelope forbids that this one opened it: one that wasn't heard of for too long is asked, if it still can be.
+    fn check_others(&self, holders: &[Holder]) -> Result<()> {
+        let mut now = None;
+        for holder in &holders[1..] {
+            if self.condition(holder, &mut now) == Condition::Lost
+                && let Some(health) = self.health_here(holder)
+            {
+                let _ = self.ask_again(&health);
+            }
+            now = None;
+            match self.condition(holder, &mut now) {
+                Condition::Gone if !self.is_superseded(holder, holders, &mut now) => {
+                    return Err(self.reason(holder));
+                }
+                Condition::Lost => return Err(lost(holder)),
+                _ => {}
+            }
+        }
+        Ok(())
     }
 }
 
