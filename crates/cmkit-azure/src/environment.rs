@@ -22,6 +22,7 @@ const NAMES: &[&str] = &[
     "MSI_ENDPOINT",
     "MSI_SECRET",
     "NO_PROXY",
+    "PATH",
     "ProgramData",
     "all_proxy",
     "https_proxy",

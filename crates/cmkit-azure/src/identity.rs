@@ -275,7 +275,7 @@ impl Identity {
                 secret,
             )?),
             Source::Imds => Arc::new(imds::Imds::new(environment, self.managed)),
-            Source::Cli => Arc::new(cli::Cli::new(self.tenant)?),
+            Source::Cli => Arc::new(cli::Cli::new(environment, self.tenant)?),
             Source::Callback(callback) => Arc::new(callback),
         })
     }

@@ -33,7 +33,7 @@
 //! `HTTPS_PROXY` and `NO_PROXY` name. Identity endpoints of the node are plain http and never go through a proxy. Redirects are not followed and
 //! answers longer than 64 KiB are refused.
 //!
-//! Calls block. No thread outlives a call, and a process that forks may go on using the provider in the child.
+//! Calls block. There is no background thread, and a process that forks may go on using the provider in the child.
 
 mod audience;
 mod bind;
@@ -43,6 +43,8 @@ mod clock;
 mod doctor;
 mod environment;
 mod failure;
+#[cfg(test)]
+mod fake;
 mod flight;
 #[doc(hidden)]
 pub mod fuzz;
@@ -53,6 +55,8 @@ mod policy;
 mod process;
 mod provider;
 mod rest;
+#[cfg(test)]
+mod tests;
 mod text;
 mod token;
 

@@ -2,12 +2,10 @@
 
 use std::fmt::Write as _;
 
-/// A service's code, such as `ForbiddenByRbac`: ASCII letters, digits and `_.-`, at most 64. Anything else is not a code and is left out.
+/// A service's code, such as `ForbiddenByRbac`: ASCII letters, digits and `_`, at most 64. Anything else is not a code and is left out.
 pub(crate) fn code(text: &str) -> Option<String> {
     let fits = (1..=64).contains(&text.len())
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'));
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
     fits.then(|| text.to_owned())
 }
 

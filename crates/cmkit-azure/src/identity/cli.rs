@@ -1,6 +1,7 @@
 //! The Azure CLI.
 
-use std::io::{self, Read};
+use std::io::Read;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
@@ -10,17 +11,19 @@ use cmkit::{Error, ProviderError};
 use zeroize::Zeroizing;
 
 use super::{Credential, SignIn};
+use crate::environment::Environment;
 use crate::failure::{identity, invalid};
 use crate::http::MAX_BODY;
 use crate::token::{AccessToken, parse_lenient};
 
 pub(super) struct Cli {
     tenant: Option<String>,
-    program: String,
+    /// `None`: it is not installed.
+    program: Option<PathBuf>,
 }
 
 impl Cli {
-    pub(super) fn new(tenant: Option<String>) -> Result<Self, Error> {
+    pub(super) fn new(environment: &Environment, tenant: Option<String>) -> Result<Self, Error> {
         // It becomes an argument of a script.
         let fits = |tenant: &String| {
             tenant
@@ -33,12 +36,20 @@ impl Cli {
                 "the tenant is a UUID or a domain such as contoso.onmicrosoft.com",
             ));
         }
-        let program = if cfg!(windows) { "az.cmd" } else { "az" };
         Ok(Self {
             tenant,
-            program: program.into(),
+            program: find(environment.get("PATH").unwrap_or_default()),
         })
     }
+}
+
+fn find(path: &str) -> Option<PathBuf> {
+    let name = if cfg!(windows) { "az.cmd" } else { "az" };
+    // An empty or relative entry would mean whatever directory this process is in.
+    std::env::split_paths(path)
+        .filter(|folder| folder.is_absolute())
+        .map(|folder| folder.join(name))
+        .find(|program| program.is_file())
 }
 
 impl Credential for Cli {
@@ -49,7 +60,9 @@ impl Credential for Cli {
     fn sign_in(&self, sign_in: &SignIn<'_>) -> Result<AccessToken, ProviderError> {
         let fail =
             |problem: &str| identity(format!("no token for {}: {problem}", sign_in.audience));
-        let mut command = Command::new(&self.program);
+        let missing = "the Azure CLI is not installed, or not on PATH";
+        let program = self.program.as_ref().ok_or_else(|| fail(missing))?;
+        let mut command = Command::new(program);
         command.args(["account", "get-access-token", "--output", "json", "--scope"]);
         command.arg(sign_in.scope());
         if let Some(tenant) = &self.tenant {
@@ -60,10 +73,7 @@ impl Credential for Cli {
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
-            .map_err(|e| match e.kind() {
-                io::ErrorKind::NotFound => fail("the Azure CLI is not installed, or not on PATH"),
-                _ => fail("the Azure CLI can't be started"),
-            })?;
+            .map_err(|_| fail("the Azure CLI can't be started"))?;
         let patience = sign_in
             .deadline
             .saturating_duration_since(sign_in.clock().now());
