@@ -30,10 +30,11 @@ use self::opening::OpenState;
 pub(crate) use self::opening::{bad_row, verify_mac};
 pub use self::policy::{AllowEntry, DekPolicy};
 use self::sealing::SealState;
+use crate::audit::AuditSink;
 use crate::error::{Error, Result};
 use crate::key_id::{KeyId, KeyRef};
 use crate::key_store::KeyStore;
-use crate::provider::{KeyProvider, KeyState};
+use crate::provider::KeyProvider;
 use crate::seams::{Clock, Random};
 
 /// The keys that data is encrypted under and may be decrypted with, for one workspace; the entry point of cmkit.
@@ -73,6 +74,8 @@ pub(crate) struct Shared {
     workspace: Option<String>,
     policy: DekPolicy,
     freshness: Freshness,
+    audit: Vec<Arc<dyn AuditSink>>,
+    high_business_impact: bool,
     /// For a provider's calls.
     call_timeout: Option<Duration>,
     key_store: Option<Arc<dyn KeyStore>>,
@@ -133,6 +136,12 @@ impl Keyring {
         self.shared.workspace.as_deref()
     }
 
+    /// Whether names of files and workspaces are kept out of its errors and events.
+    #[must_use]
+    pub fn is_high_business_impact(&self) -> bool {
+        self.shared.high_business_impact
+    }
+
     /// The keys that it wraps with, each a recipient of its envelopes.
     #[must_use]
     pub fn wrapping_keys(&self) -> &[KeyRef] {
@@ -148,7 +157,7 @@ impl fmt::Debug for Keyring {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Keyring")
             .field("wrap_with", &self.shared.wrap_with)
-            .field("workspace", &self.shared.workspace)
+            .field("workspace", &self.shared.workspace_in_events())
             .field("policy", &self.shared.policy)
             .finish_non_exhaustive()
     }
@@ -182,14 +191,9 @@ impl Shared {
 
     /// The provider that holds a key, by its place.
     fn provider_of(&self, key: &KeyRef) -> Result<usize> {
-        self.providers.iter().position(|p| p.owns(key)).ok_or_else(|| Error::Policy {
+        self.providers.iter().position(|p| self.owns(&**p, key)).ok_or_else(|| Error::Policy {
             problem: format!("key {key}: this keyring has no provider for it; add one when building the keyring"),
         })
-    }
-
-    /// What the provider itself says of a key, for one that isn't remote.
-    fn local_state(&self, holder: &Holder) -> KeyState {
-        self.providers[holder.provider].state(&holder.key)
     }
 
     fn holder(&self, key: KeyId, provider: usize, wrapped_at: u64) -> Holder {

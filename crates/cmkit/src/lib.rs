@@ -40,6 +40,7 @@
 //! The core has no network, no async runtime and no unsafe code, starts no thread that outlives a call, and reads the environment in
 //! [`default_dir`] only.
 
+mod audit;
 mod cache;
 mod capsule;
 mod cbor;
@@ -64,6 +65,7 @@ mod seams;
 mod secret;
 mod stream;
 
+pub use audit::{AuditEvent, AuditOperation, AuditSink, JsonLines};
 pub use context::EncryptionContext;
 pub use document::{decrypted_len, decrypted_len_of};
 pub use envelope::{DekId, Purpose, header_len, is_envelope};

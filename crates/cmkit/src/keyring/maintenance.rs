@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::health::{KeyHealth, Timer};
 use super::{Caches, Keyring, Shared};
+use crate::audit::AuditOperation;
 use crate::error::{Error, ProviderErrorKind, Result};
 use crate::key_id::KeyRef;
 use crate::provider::{KeyState, NewestKey, NewestRequest};
@@ -174,9 +175,13 @@ impl Shared {
 
     /// The newest version of a key, from its provider. A no makes the versions in use be asked.
     pub(crate) fn newest_by(&self, provider: usize, key: &KeyRef) -> Result<Option<NewestKey>> {
-        let result = self.account("newest", provider, key, |call| {
-            self.providers[provider].newest(&NewestRequest::new(key).in_call(call))
-        });
+        let result = self.account(
+            AuditOperation::Newest,
+            provider,
+            key,
+            |call| self.providers[provider].newest(&NewestRequest::new(key).in_call(call)),
+            |newest| newest.as_ref().map(|n| &*n.key),
+        );
         if let Err(e) = &result {
             self.suspect(key, e.kind);
         }
@@ -200,6 +205,7 @@ impl Shared {
         let Some(evidence) = health.evidence() else {
             return Ok(());
         };
+        self.refuse_reentry()?;
         let begun = self.clock.now();
         let answered = || {
             // A yes to what another thread asked after this call began is one to this call too.

@@ -58,16 +58,15 @@ impl Keyring {
     /// The DEK of the envelope that `bytes` begins with. Every check up to the header's MAC has passed.
     pub(crate) fn opening_key(&self, bytes: &[u8]) -> Result<OpeningKey> {
         let header = header_bytes(bytes)?;
+        self.refuse_reentry()?;
         let shared = self.shared();
         if !shared.policy.caches() {
-            self.refuse_reentry()?;
             return Ok(shared.opening_key(shared.open_header(header)?));
         }
         let state = &shared.caches().open;
         if let Some(result) = shared.seen(state, header) {
             return result.map(|entry| shared.opening_key(entry));
         }
-        self.refuse_reentry()?;
         let flight_key = sha256(&[header]);
         let flight = {
             let mut flights = state.flights.lock().unwrap_or_else(PoisonError::into_inner);
@@ -98,6 +97,9 @@ impl Keyring {
             Ok(header) => header,
             Err(e) => return Some(Err(e)),
         };
+        if self.is_calling() {
+            return None;
+        }
         let shared = self.shared();
         let found = shared.seen(&shared.caches().open, header)?;
         Some(found.map(|entry| shared.opening_key(entry)))
@@ -138,7 +140,7 @@ impl Shared {
         if entry.header != header {
             return None;
         }
-        match self.standing(&entry.holders, None) {
+        match self.opening_standing(&entry) {
             Standing::Good if entry.usage.take_message(&self.policy, &self.clock) => {
                 Some(Ok(entry))
             }
@@ -201,10 +203,10 @@ impl Shared {
 
     fn check_workspace(&self, header: &Header<'_>) -> Result<()> {
         if header.core.workspace != self.workspace {
-            return Err(Error::WorkspaceMismatch {
+            return Err(self.discreet(Error::WorkspaceMismatch {
                 envelope: header.core.workspace.clone(),
                 keyring: self.workspace.clone(),
-            });
+            }));
         }
         Ok(())
     }
@@ -232,8 +234,9 @@ impl Shared {
 
     /// The provider that an envelope names, if it also owns the key.
     fn provider_for(&self, recipient: &Recipient<'_>) -> Result<usize> {
-        let fits =
-            |p: &Arc<dyn KeyProvider>| p.name() == recipient.provider && p.owns(&recipient.key_id);
+        let fits = |p: &Arc<dyn KeyProvider>| {
+            p.name() == recipient.provider && self.owns(&**p, &recipient.key_id)
+        };
         self.providers.iter().position(fits).ok_or_else(|| Error::Policy {
             problem: format!(
                 "key {}: this keyring has no provider {:?} for it; add one when building the keyring",

@@ -85,16 +85,15 @@ impl Slot {
 impl Keyring {
     /// A DEK for one message. Calls the providers when there is none that may take another message.
     pub(crate) fn sealing_key(&self, form: Form) -> Result<SealingKey> {
+        self.refuse_reentry()?;
         let shared = self.shared();
         let caches = shared.caches();
         let slot = caches.seal.slot(form);
         let entry = if !shared.policy.caches() {
-            self.refuse_reentry()?;
             shared.new_entry(form, slot)?
         } else if let Some(entry) = shared.usable(slot) {
             entry
         } else {
-            self.refuse_reentry()?;
             slot.flight.run(
                 || shared.usable(slot).map(Ok),
                 || {
@@ -118,7 +117,7 @@ impl Keyring {
     pub(crate) fn sealing_key_cached(&self, form: Form) -> Option<SealingKey> {
         let shared = self.shared();
         let caches = shared.caches();
-        if !shared.policy.caches() {
+        if !shared.policy.caches() || self.is_calling() {
             return None;
         }
         let entry = shared.usable(caches.seal.slot(form))?;

@@ -35,7 +35,7 @@ impl Watch for Guard {
                 shared.check(standing, || shared.ask_any(&entry.recipients))
             }
             Self::Opening(shared, entry) => {
-                let standing = || shared.standing(&entry.holders, None);
+                let standing = || shared.opening_standing(entry);
                 // The envelope's own wraps: also in a forked child, which has no evidence of its parent's.
                 shared.check(standing, || shared.open_header(&entry.header).map(drop))
             }
@@ -63,19 +63,29 @@ impl Shared {
     }
 
     pub(super) fn sealing_standing<'a>(&self, entry: &'a EncryptEntry) -> Standing<'a> {
-        let forgotten = |h: &Holder| h.health.is_none() && self.local_state(h) == KeyState::Unknown;
         match self.standing(&entry.recipients, Some(entry.usage.since())) {
-            Standing::Good if entry.recipients.iter().any(forgotten) => Standing::Stale,
+            Standing::Good if entry.recipients.iter().any(|h| self.is_forgotten(h)) => {
+                Standing::Stale
+            }
             other => other,
         }
     }
 
+    pub(super) fn opening_standing<'a>(&self, entry: &'a DecryptEntry) -> Standing<'a> {
+        match self.standing(&entry.holders, None) {
+            // The key that opened it must still be known; another one may be unknown here, but not taken away.
+            Standing::Good if self.is_forgotten(&entry.holders[0]) => Standing::Stale,
+            other => other,
+        }
+    }
+
+    /// Whether its provider, one that isn't remote, doesn't know the key.
+    fn is_forgotten(&self, holder: &Holder) -> bool {
+        holder.health.is_none() && self.local_state(holder) == KeyState::Unknown
+    }
+
     /// `wrapped` is when the DEK was wrapped, for one that was made here: that is as good as a yes.
-    pub(super) fn standing<'a>(
-        &self,
-        holders: &'a [Holder],
-        wrapped: Option<Moment>,
-    ) -> Standing<'a> {
+    fn standing<'a>(&self, holders: &'a [Holder], wrapped: Option<Moment>) -> Standing<'a> {
         let mut now = None;
         let mut serves = false;
         let mut lost = false;
@@ -181,7 +191,7 @@ impl Shared {
             }
         }
         caches.open.seen.retain(|entry| {
-            matches!(self.standing(&entry.holders, None), Standing::Good)
+            matches!(self.opening_standing(entry), Standing::Good)
                 && !entry.usage.is_used_up(&self.policy, &self.clock)
         });
     }

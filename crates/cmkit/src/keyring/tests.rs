@@ -5,6 +5,7 @@ mod flights;
 mod forged;
 mod opening;
 mod redaction;
+mod remote;
 mod rewrapping;
 mod sealing;
 mod store;
