@@ -48,8 +48,6 @@ pub(crate) struct State {
     /// What tokens must have been asked for with, and since which claims challenge.
     pub(crate) claims: Option<Value>,
     pub(crate) claims_era: u64,
-    /// GET of a disabled key is 403 rather than 200.
-    pub(crate) hide_disabled: bool,
     pub(crate) certificate: Certificate,
     pub(crate) only_tls12: bool,
     pub(crate) federated_token: String,

@@ -102,8 +102,8 @@ fn change(state: &mut State, command: Command) {
             challenge,
             hide_disabled,
         } => {
-            state.hide_disabled = hide_disabled.unwrap_or(state.hide_disabled);
             let vault = state.vault(&host);
+            vault.hide_disabled = hide_disabled.unwrap_or(vault.hide_disabled);
             vault.firewall = firewall.unwrap_or(vault.firewall);
             vault.gone = gone.unwrap_or(vault.gone);
             vault.challenge = challenge.or(vault.challenge.take());

@@ -101,7 +101,7 @@ pub enum Command {
         /// The whole challenge; empty: a 401 without one.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         challenge: Option<String>,
-        /// Whether GET of a disabled key is 403 rather than 200, in all vaults.
+        /// Whether GET of a disabled key is 403 rather than 200.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         hide_disabled: Option<bool>,
     },

@@ -73,10 +73,9 @@ pub(crate) fn get(
     version: Option<&str>,
 ) -> Result<Response, Response> {
     let mut state = shared.state();
-    let hide = state.hide_disabled;
     let vault = state.vault(host);
     let found = vault.find(name).and_then(|key| key.version(version));
-    if hide && found.is_some_and(|version| !version.enabled()) {
+    if vault.hide_disabled && found.is_some_and(|version| !version.enabled()) {
         let message = "Operation get is not allowed on a disabled key.";
         return Err(error::forbidden(message, "KeyDisabled"));
     }
