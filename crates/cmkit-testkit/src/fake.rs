@@ -12,9 +12,10 @@ use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 
 use crate::control::apply::new_federated_token;
-use crate::control::{self, command::Command, command::Denial, log::Entry, op::Op, rule::Rule};
+use crate::control::command::{Command, Denial, VaultChange};
+use crate::control::{self, log::Entry, op::Op, rule::Rule};
 use crate::server::Server;
-use crate::server::tls::Authority;
+use crate::server::tls::{Authority, Certificate};
 use crate::state::Shared;
 use crate::tokens::arc::KeyFiles;
 use crate::tokens::identity::Identity;
@@ -258,6 +259,29 @@ impl FakeVault {
     /// Gives it back.
     pub fn allow(&self, op: Op) {
         self.must(Command::Allow { host: None, op });
+    }
+
+    /// Changes a vault.
+    pub fn change_vault(&self, change: VaultChange) {
+        self.must(Command::Vault(change));
+    }
+
+    /// Makes every token that was given out worthless.
+    pub fn revoke_tokens(&self) {
+        self.must(Command::RevokeTokens {});
+    }
+
+    /// From now on tokens without these claims are answered with a claims challenge; `None` ends that.
+    pub fn demand_claims(&self, claims: Option<Value>) {
+        self.must(Command::Claims { claims });
+    }
+
+    /// Says what clients see that connect from now on.
+    pub fn set_certificate(&self, certificate: Certificate) {
+        self.must(Command::Tls {
+            certificate,
+            only_tls12: false,
+        });
     }
 
     /// Adds a rule to the end of the queue.

@@ -16,7 +16,7 @@ mod state;
 mod tokens;
 mod vault;
 
-pub use control::command::{Command, Denial};
+pub use control::command::{Command, Denial, VaultChange};
 pub use control::log::Entry;
 pub use control::op::Op;
 pub use control::rule::Rule;

@@ -15,7 +15,6 @@ use crate::server::tls::{Authority, Certificate};
 use crate::tokens::arc::KeyFiles;
 use crate::tokens::identity::Identity;
 use crate::tokens::store::Tokens;
-use crate::vault::material::Pool;
 use crate::vault::store::Vault;
 
 /// What all connections share.
@@ -24,7 +23,6 @@ pub(crate) struct Shared {
     pauses: Mutex<Pauses>,
     wake: Condvar,
     pub(crate) authority: Arc<Authority>,
-    pub(crate) pool: Pool,
     pub(crate) identity: Identity,
     pub(crate) key_files: KeyFiles,
     /// Where the CA and the other files lie.
@@ -83,7 +81,6 @@ impl Shared {
             pauses: Mutex::default(),
             wake: Condvar::new(),
             authority,
-            pool: Pool::default(),
             identity,
             key_files,
             dir,

@@ -94,20 +94,13 @@ pub(crate) fn apply(shared: &Shared, command: Command) -> Result<Value, String> 
 /// The commands that only write something down.
 fn change(state: &mut State, command: Command) {
     match command {
-        Command::Vault {
-            host,
-            firewall,
-            gone,
-            recovery_level,
-            challenge,
-            hide_disabled,
-        } => {
-            let vault = state.vault(&host);
-            vault.hide_disabled = hide_disabled.unwrap_or(vault.hide_disabled);
-            vault.firewall = firewall.unwrap_or(vault.firewall);
-            vault.gone = gone.unwrap_or(vault.gone);
-            vault.challenge = challenge.or(vault.challenge.take());
-            if let Some(level) = recovery_level {
+        Command::Vault(change) => {
+            let vault = state.vault(&change.host);
+            vault.firewall = change.firewall.unwrap_or(vault.firewall);
+            vault.gone = change.gone.unwrap_or(vault.gone);
+            vault.hide_disabled = change.hide_disabled.unwrap_or(vault.hide_disabled);
+            vault.challenge = change.challenge.or(vault.challenge.take());
+            if let Some(level) = change.recovery_level {
                 vault.recovery_level = level;
             }
         }
