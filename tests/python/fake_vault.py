@@ -80,35 +80,8 @@ class FakeVault:
     def env(self, source: str = "client_secret") -> dict[str, str]:
         """The variables by which clients find it and sign in: from `client_secret`, `workload`, `imds`,
         `app_service`, `arc` or `azure_ml`."""
-        where, who = self.addresses, self.identity
-        application = {
-            "AZURE_CLIENT_ID": who["client_id"],
-            "AZURE_TENANT_ID": who["tenant_id"],
-        }
-        sources = {
-            "client_secret": {**application, "AZURE_CLIENT_SECRET": who["client_secret"]},
-            "workload": {
-                **application,
-                "AZURE_FEDERATED_TOKEN_FILE": where["federated_token_file"],
-            },
-            "imds": {"AZURE_POD_IDENTITY_AUTHORITY_HOST": where["imds"]},
-            "app_service": {
-                "IDENTITY_ENDPOINT": where["app_service"],
-                "IDENTITY_HEADER": who["identity_header"],
-            },
-            "arc": {"IDENTITY_ENDPOINT": where["arc"], "IMDS_ENDPOINT": where["imds"]},
-            "azure_ml": {
-                "MSI_ENDPOINT": where["azure_ml"],
-                "MSI_SECRET": who["msi_secret"],
-                "DEFAULT_IDENTITY_CLIENT_ID": who["managed_client_id"],
-            },
-        }
-        return {
-            "HTTPS_PROXY": where["proxy"],
-            "REQUESTS_CA_BUNDLE": where["ca_file"],
-            "SSL_CERT_FILE": where["ca_file"],
-            **sources[source],
-        }
+        variables: dict[str, str] = self.addresses["env"][source]
+        return variables
 
     def order(self, command: str, **fields: Any) -> Any:
         """Carries a command out and returns what it answers."""

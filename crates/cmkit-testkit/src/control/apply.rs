@@ -6,6 +6,7 @@ use std::io;
 use serde_json::{Value, json};
 
 use super::command::Command;
+use crate::addresses::FEDERATED_TOKEN_FILE;
 use crate::random;
 use crate::server::http::Response;
 use crate::state::{Shared, State};
@@ -139,7 +140,7 @@ fn change(state: &mut State, command: Command) {
 pub(crate) fn new_federated_token(shared: &Shared) -> io::Result<()> {
     let token = format!("{}.{}.{}", random::hex(8), random::hex(16), random::hex(16));
     let mut state = shared.state();
-    fs::write(shared.dir.join("federated-token"), &token)?;
+    fs::write(shared.dir.join(FEDERATED_TOKEN_FILE), &token)?;
     state.federated_token = token;
     Ok(())
 }
