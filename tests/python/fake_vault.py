@@ -120,6 +120,10 @@ class FakeVault:
         """How many requests of a kind there were since the last reset."""
         return int(self.order("counts").get(op, 0))
 
+    def held(self) -> int:
+        """How many requests a rule holds up at this moment."""
+        return int(self.order("held"))
+
     def reset(self) -> None:
         """Everything as it was at the start."""
         self.order("reset")

@@ -249,6 +249,12 @@ impl FakeVault {
         self.must(Command::Clock { offset });
     }
 
+    /// How many requests a rule holds up at this moment.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.shared.held()
+    }
+
     /// Requests since the last reset, oldest first.
     #[must_use]
     pub fn log(&self) -> Vec<Entry> {

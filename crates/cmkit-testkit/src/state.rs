@@ -32,11 +32,15 @@ pub(crate) struct Shared {
 #[derive(Default)]
 struct Pauses {
     stopped: bool,
-    resets: u64,
+    /// How often all pauses were ended.
+    ends: u64,
+    held: usize,
 }
 
 #[derive(Default)]
 pub(crate) struct State {
+    /// How often everything was reset: requests from before a reset leave no trace after it.
+    pub(crate) resets: u64,
     pub(crate) vaults: BTreeMap<String, Vault>,
     pub(crate) tokens: Tokens,
     pub(crate) rules: Vec<Rule>,
@@ -91,24 +95,31 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits, unless a reset or the end comes first.
+    /// Waits, unless rules are cleared, a reset or the end comes first.
     pub(crate) fn pause(&self, time: Duration) {
         let end = Instant::now() + time;
         let mut pauses = self.pauses();
-        let resets = pauses.resets;
-        while !pauses.stopped && pauses.resets == resets {
+        let ends = pauses.ends;
+        pauses.held += 1;
+        while !pauses.stopped && pauses.ends == ends {
             let left = end.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return;
+                break;
             }
             let woken = self.wake.wait_timeout(pauses, left);
             pauses = woken.unwrap_or_else(PoisonError::into_inner).0;
         }
+        pauses.held -= 1;
+    }
+
+    /// How many requests wait now.
+    pub(crate) fn held(&self) -> usize {
+        self.pauses().held
     }
 
     /// Lets everything that waits go on.
     pub(crate) fn end_pauses(&self) {
-        self.pauses().resets += 1;
+        self.pauses().ends += 1;
         self.wake.notify_all();
     }
 

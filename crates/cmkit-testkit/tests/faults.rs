@@ -128,12 +128,29 @@ fn stalls_end_with_the_rules() {
     let (sender, receiver) = mpsc::channel();
     thread::scope(|scope| {
         scope.spawn(|| sender.send(get(&fake).status).unwrap());
-        let nothing = receiver.recv_timeout(Duration::from_millis(500));
-        assert!(nothing.is_err());
+        while fake.held() == 0 {
+            thread::sleep(Duration::from_millis(10));
+        }
+        assert!(receiver.try_recv().is_err());
         fake.clear_rules();
         let status = receiver.recv_timeout(Duration::from_secs(60)).unwrap();
         assert_eq!(status, 200);
     });
+}
+
+#[test]
+fn what_a_reset_interrupts_leaves_no_trace() {
+    let fake = with_key();
+    fake.rule(Rule::stalling(Op::Get, Duration::from_secs(3600)));
+    thread::scope(|scope| {
+        let held = scope.spawn(|| try_get(&fake));
+        while fake.held() == 0 {
+            thread::sleep(Duration::from_millis(10));
+        }
+        fake.reset();
+        assert!(held.join().unwrap().is_err());
+    });
+    assert_eq!(fake.count(Op::Get), 0);
 }
 
 #[test]

@@ -79,8 +79,15 @@ pub(crate) fn apply(shared: &Shared, command: Command) -> Result<Value, String> 
         }
         Command::Log {} => Ok(json!(shared.state().log.entries())),
         Command::Counts {} => Ok(json!(shared.state().log.counts())),
+        Command::Held {} => Ok(json!(shared.held())),
         Command::Reset {} => {
-            *shared.state() = State::default();
+            {
+                let mut state = shared.state();
+                *state = State {
+                    resets: state.resets + 1,
+                    ..State::default()
+                };
+            }
             shared.end_pauses();
             let made = new_federated_token(shared);
             made.map(|()| json!({})).map_err(|error| error.to_string())

@@ -160,6 +160,8 @@ pub enum Command {
     Log {},
     /// Answers with the number of requests of each kind.
     Counts {},
+    /// Answers with the number of requests that a rule holds up at this moment.
+    Held {},
     /// Everything as it was at the start: no vaults, no tokens, no rules, no log.
     Reset {},
 }

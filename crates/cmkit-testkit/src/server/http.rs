@@ -31,6 +31,8 @@ pub(crate) struct Request {
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: Vec<u8>,
     pub(crate) via: Via,
+    /// How often everything had been reset when it came.
+    pub(crate) resets: u64,
 }
 
 impl Request {
@@ -259,6 +261,7 @@ fn parse_head(bytes: &[u8]) -> io::Result<Option<(Request, usize)>> {
         headers,
         body: Vec::new(),
         via,
+        resets: 0,
     };
     Ok(Some((request, len)))
 }
