@@ -7,18 +7,18 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 
+use crate::addresses::{Addresses, CA_FILE, SELF_SIGNED_FILE};
 use crate::control::apply::new_federated_token;
-use crate::control::{self, command::Command, command::Denial, log::Entry, op::Op, rule::Rule};
+use crate::control::command::{Command, Denial, VaultChange};
+use crate::control::{self, log::Entry, op::Op, rule::Rule};
 use crate::server::Server;
-use crate::server::tls::Authority;
+use crate::server::tls::{Authority, Certificate};
 use crate::state::Shared;
 use crate::tokens::arc::KeyFiles;
 use crate::tokens::identity::Identity;
-use crate::tokens::managed;
 
 /// Where things lie; what is absent lies in a temporary directory.
 #[derive(Clone, Debug, Default)]
@@ -27,38 +27,6 @@ pub struct Options {
     pub dir: Option<PathBuf>,
     /// For Azure Arc's key files. Official SDKs read them in `/var/opt/azcmagent/tokens` only.
     pub arc_dir: Option<PathBuf>,
-}
-
-/// Where everything is: what `cmkit-fake-vault` prints.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct Addresses {
-    /// For `HTTPS_PROXY`.
-    pub proxy: String,
-    /// TLS without the proxy, on 127.0.0.1.
-    pub https_port: u16,
-    /// The plain listener; no slash at the end.
-    pub http: String,
-    /// Commands go to this and their name.
-    pub control: String,
-    /// The CA in PEM.
-    pub ca_file: PathBuf,
-    /// The self-signed certificate in PEM.
-    pub self_signed_file: PathBuf,
-    /// For `AZURE_FEDERATED_TOKEN_FILE`.
-    pub federated_token_file: PathBuf,
-    /// Where Azure Arc's key files are written.
-    pub arc_dir: PathBuf,
-    /// For `AZURE_POD_IDENTITY_AUTHORITY_HOST`, or in place of `http://169.254.169.254`.
-    pub imds: String,
-    /// For `IDENTITY_ENDPOINT` on App Service.
-    pub app_service: String,
-    /// For `IDENTITY_ENDPOINT` with Azure Arc.
-    pub arc: String,
-    /// For `MSI_ENDPOINT` on Azure ML.
-    pub azure_ml: String,
-    /// Who may sign in.
-    pub identity: Identity,
 }
 
 /// A running fake vault. Dropping it closes every connection and removes its temporary files.
@@ -97,29 +65,12 @@ impl FakeVault {
         fs::create_dir_all(&dir)?;
         let key_files = KeyFiles::new(options.arc_dir.unwrap_or_else(|| dir.join("tokens")))?;
         let authority = Arc::new(Authority::new()?);
-        let ca_file = dir.join("ca.pem");
-        fs::write(&ca_file, authority.ca_pem())?;
-        let self_signed_file = dir.join("self-signed.pem");
-        fs::write(&self_signed_file, authority.self_signed_pem())?;
+        fs::write(dir.join(CA_FILE), authority.ca_pem())?;
+        fs::write(dir.join(SELF_SIGNED_FILE), authority.self_signed_pem())?;
         let shared = Arc::new(Shared::new(authority, Identity::new(), key_files, dir));
         new_federated_token(&shared)?;
         let server = Server::start(Arc::clone(&shared))?;
-        let http = format!("http://{}", server.plain());
-        let addresses = Addresses {
-            proxy: http.clone(),
-            https_port: server.tls().port(),
-            control: format!("{http}/control/"),
-            ca_file,
-            self_signed_file,
-            federated_token_file: shared.dir.join("federated-token"),
-            arc_dir: shared.key_files.dir().to_owned(),
-            imds: http.clone(),
-            app_service: format!("{http}{}", managed::APP_SERVICE),
-            arc: format!("{http}{}", managed::ARC),
-            azure_ml: format!("{http}{}", managed::AZURE_ML),
-            identity: shared.identity.clone(),
-            http,
-        };
+        let addresses = Addresses::new(&shared, server.plain(), server.tls());
         Ok(Self {
             shared,
             addresses,
@@ -260,6 +211,29 @@ impl FakeVault {
         self.must(Command::Allow { host: None, op });
     }
 
+    /// Changes a vault.
+    pub fn change_vault(&self, change: VaultChange) {
+        self.must(Command::Vault(change));
+    }
+
+    /// Makes every token that was given out worthless.
+    pub fn revoke_tokens(&self) {
+        self.must(Command::RevokeTokens {});
+    }
+
+    /// From now on tokens without these claims are answered with a claims challenge; `None` ends that.
+    pub fn demand_claims(&self, claims: Option<Value>) {
+        self.must(Command::Claims { claims });
+    }
+
+    /// Says what clients see that connect from now on.
+    pub fn set_certificate(&self, certificate: Certificate) {
+        self.must(Command::Tls {
+            certificate,
+            only_tls12: false,
+        });
+    }
+
     /// Adds a rule to the end of the queue.
     pub fn rule(&self, rule: Rule) {
         self.must(Command::Rule(Box::new(rule)));
@@ -273,6 +247,12 @@ impl FakeVault {
     /// Sets virtual time, in seconds ahead of this machine's clock.
     pub fn set_clock(&self, offset: i64) {
         self.must(Command::Clock { offset });
+    }
+
+    /// How many requests a rule holds up at this moment.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.shared.held()
     }
 
     /// Requests since the last reset, oldest first.

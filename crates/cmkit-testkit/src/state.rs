@@ -15,7 +15,6 @@ use crate::server::tls::{Authority, Certificate};
 use crate::tokens::arc::KeyFiles;
 use crate::tokens::identity::Identity;
 use crate::tokens::store::Tokens;
-use crate::vault::material::Pool;
 use crate::vault::store::Vault;
 
 /// What all connections share.
@@ -24,7 +23,6 @@ pub(crate) struct Shared {
     pauses: Mutex<Pauses>,
     wake: Condvar,
     pub(crate) authority: Arc<Authority>,
-    pub(crate) pool: Pool,
     pub(crate) identity: Identity,
     pub(crate) key_files: KeyFiles,
     /// Where the CA and the other files lie.
@@ -34,11 +32,15 @@ pub(crate) struct Shared {
 #[derive(Default)]
 struct Pauses {
     stopped: bool,
-    resets: u64,
+    /// How often all pauses were ended.
+    ends: u64,
+    held: usize,
 }
 
 #[derive(Default)]
 pub(crate) struct State {
+    /// How often everything was reset: requests from before a reset leave no trace after it.
+    pub(crate) resets: u64,
     pub(crate) vaults: BTreeMap<String, Vault>,
     pub(crate) tokens: Tokens,
     pub(crate) rules: Vec<Rule>,
@@ -48,8 +50,6 @@ pub(crate) struct State {
     /// What tokens must have been asked for with, and since which claims challenge.
     pub(crate) claims: Option<Value>,
     pub(crate) claims_era: u64,
-    /// GET of a disabled key is 403 rather than 200.
-    pub(crate) hide_disabled: bool,
     pub(crate) certificate: Certificate,
     pub(crate) only_tls12: bool,
     pub(crate) federated_token: String,
@@ -85,7 +85,6 @@ impl Shared {
             pauses: Mutex::default(),
             wake: Condvar::new(),
             authority,
-            pool: Pool::default(),
             identity,
             key_files,
             dir,
@@ -96,24 +95,31 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits, unless a reset or the end comes first.
+    /// Waits, unless rules are cleared, a reset or the end comes first.
     pub(crate) fn pause(&self, time: Duration) {
         let end = Instant::now() + time;
         let mut pauses = self.pauses();
-        let resets = pauses.resets;
-        while !pauses.stopped && pauses.resets == resets {
+        let ends = pauses.ends;
+        pauses.held += 1;
+        while !pauses.stopped && pauses.ends == ends {
             let left = end.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return;
+                break;
             }
             let woken = self.wake.wait_timeout(pauses, left);
             pauses = woken.unwrap_or_else(PoisonError::into_inner).0;
         }
+        pauses.held -= 1;
+    }
+
+    /// How many requests wait now.
+    pub(crate) fn held(&self) -> usize {
+        self.pauses().held
     }
 
     /// Lets everything that waits go on.
     pub(crate) fn end_pauses(&self) {
-        self.pauses().resets += 1;
+        self.pauses().ends += 1;
         self.wake.notify_all();
     }
 

@@ -6,6 +6,7 @@ use std::io;
 use serde_json::{Value, json};
 
 use super::command::Command;
+use crate::addresses::FEDERATED_TOKEN_FILE;
 use crate::random;
 use crate::server::http::Response;
 use crate::state::{Shared, State};
@@ -78,8 +79,15 @@ pub(crate) fn apply(shared: &Shared, command: Command) -> Result<Value, String> 
         }
         Command::Log {} => Ok(json!(shared.state().log.entries())),
         Command::Counts {} => Ok(json!(shared.state().log.counts())),
+        Command::Held {} => Ok(json!(shared.held())),
         Command::Reset {} => {
-            *shared.state() = State::default();
+            {
+                let mut state = shared.state();
+                *state = State {
+                    resets: state.resets + 1,
+                    ..State::default()
+                };
+            }
             shared.end_pauses();
             let made = new_federated_token(shared);
             made.map(|()| json!({})).map_err(|error| error.to_string())
@@ -94,20 +102,13 @@ pub(crate) fn apply(shared: &Shared, command: Command) -> Result<Value, String> 
 /// The commands that only write something down.
 fn change(state: &mut State, command: Command) {
     match command {
-        Command::Vault {
-            host,
-            firewall,
-            gone,
-            recovery_level,
-            challenge,
-            hide_disabled,
-        } => {
-            state.hide_disabled = hide_disabled.unwrap_or(state.hide_disabled);
-            let vault = state.vault(&host);
-            vault.firewall = firewall.unwrap_or(vault.firewall);
-            vault.gone = gone.unwrap_or(vault.gone);
-            vault.challenge = challenge.or(vault.challenge.take());
-            if let Some(level) = recovery_level {
+        Command::Vault(change) => {
+            let vault = state.vault(&change.host);
+            vault.firewall = change.firewall.unwrap_or(vault.firewall);
+            vault.gone = change.gone.unwrap_or(vault.gone);
+            vault.hide_disabled = change.hide_disabled.unwrap_or(vault.hide_disabled);
+            vault.challenge = change.challenge.or(vault.challenge.take());
+            if let Some(level) = change.recovery_level {
                 vault.recovery_level = level;
             }
         }
@@ -146,7 +147,7 @@ fn change(state: &mut State, command: Command) {
 pub(crate) fn new_federated_token(shared: &Shared) -> io::Result<()> {
     let token = format!("{}.{}.{}", random::hex(8), random::hex(16), random::hex(16));
     let mut state = shared.state();
-    fs::write(shared.dir.join("federated-token"), &token)?;
+    fs::write(shared.dir.join(FEDERATED_TOKEN_FILE), &token)?;
     state.federated_token = token;
     Ok(())
 }

@@ -26,6 +26,29 @@ fn by_rbac() -> String {
     "ForbiddenByRbac".into()
 }
 
+/// A change to a vault. What is absent stays.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VaultChange {
+    /// The vault's host.
+    pub host: String,
+    /// Whether its firewall refuses everybody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub firewall: Option<bool>,
+    /// Whether there is no such host any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gone: Option<bool>,
+    /// The `recoveryLevel` of keys made from now on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovery_level: Option<String>,
+    /// The whole challenge; empty: a 401 without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub challenge: Option<String>,
+    /// Whether GET of a disabled key is 403 rather than 200.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hide_disabled: Option<bool>,
+}
+
 /// What a test can order. Keys and vaults are named by host and name; without a version the newest is meant.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
@@ -85,26 +108,8 @@ pub enum Command {
         /// The key's name.
         key: String,
     },
-    /// Changes a vault. What is absent stays.
-    Vault {
-        /// The vault's host.
-        host: String,
-        /// Whether its firewall refuses everybody.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        firewall: Option<bool>,
-        /// Whether there is no such host any more.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        gone: Option<bool>,
-        /// The `recoveryLevel` of keys made from now on.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        recovery_level: Option<String>,
-        /// The whole challenge; empty: a 401 without one.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        challenge: Option<String>,
-        /// Whether GET of a disabled key is 403 rather than 200, in all vaults.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        hide_disabled: Option<bool>,
-    },
+    /// Changes a vault.
+    Vault(VaultChange),
     /// Takes a permission away.
     Deny(Denial),
     /// Gives a permission back that was taken away in the same words.
@@ -155,6 +160,8 @@ pub enum Command {
     Log {},
     /// Answers with the number of requests of each kind.
     Counts {},
+    /// Answers with the number of requests that a rule holds up at this moment.
+    Held {},
     /// Everything as it was at the start: no vaults, no tokens, no rules, no log.
     Reset {},
 }

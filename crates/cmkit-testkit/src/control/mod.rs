@@ -27,7 +27,11 @@ pub(crate) fn with_rules<'a>(
         return Some(honest());
     };
     if let Some(time) = rule.stall_ms {
+        let resets = shared.state().resets;
         shared.pause(Duration::from_millis(time));
+        if shared.is_stopped() || shared.state().resets != resets {
+            return None;
+        }
     }
     let instead = rule.instead();
     let mut response = match instead {

@@ -223,7 +223,7 @@ impl Rule {
             bytes.extend(encoding::decode(text).unwrap_or_default());
             *text = encoding::encode(&bytes);
         }
-        while self.padded && text.len() % 4 != 0 {
+        while self.padded && !text.len().is_multiple_of(4) {
             text.push('=');
         }
     }

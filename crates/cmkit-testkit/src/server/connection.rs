@@ -18,7 +18,8 @@ use crate::vault;
 /// Serves the proxy, the identity endpoints and control.
 pub(crate) fn plain(shared: &Arc<Shared>, stream: TcpStream) -> io::Result<()> {
     let mut wire = Wire::new(stream);
-    while let Some(request) = wire.read()? {
+    while let Some(mut request) = wire.read()? {
+        request.resets = shared.state().resets;
         if request.method == "CONNECT" {
             return connect(shared, wire, &request);
         }
@@ -86,13 +87,15 @@ fn secure(shared: &Arc<Shared>, stream: TcpStream, tunnel: Option<&str>) -> io::
     let session = ServerConnection::new(config).map_err(io::Error::other)?;
     let mut wire = Wire::new(StreamOwned::new(session, stream));
     while let Some(mut request) = wire.read()? {
+        request.resets = shared.state().resets;
         if tunnel.is_some() {
             request.via = Via::Proxy;
         }
         let misdirected = tunnel.is_some_and(|tunnel| plain_host(tunnel) != request.host);
-        if misdirected {
+        if misdirected || request.host.is_empty() {
             let facts = Facts::new(&request.host, Op::Unknown);
-            let response = Some(Response::empty(421));
+            let status = if misdirected { 421 } else { 400 };
+            let response = Some(Response::empty(status));
             return reply(shared, &mut wire, &request, facts, response).map(drop);
         }
         if shared.state().vault_is_gone(&request.host) {
@@ -127,7 +130,11 @@ fn reply<S: Read + Write>(
 
 fn note(shared: &Shared, request: &Request, facts: &Facts, status: Option<u16>) {
     let text = |text: Option<&str>| text.map(str::to_owned);
-    shared.state().log.push(Entry {
+    let mut state = shared.state();
+    if state.resets != request.resets {
+        return;
+    }
+    state.log.push(Entry {
         number: 0,
         op: facts.op,
         method: request.method.clone(),

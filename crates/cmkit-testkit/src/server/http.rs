@@ -1,9 +1,13 @@
 //! HTTP/1.1 as a server needs it: requests read strictly, answers written in one piece.
 
 use std::io::{self, Read, Write};
+use std::time::SystemTime;
+
+use crate::clock;
 
 const MAX_HEAD: usize = 64 * 1024;
 const MAX_BODY: usize = 1024 * 1024;
+
 const MAX_HEADERS: usize = 64;
 
 /// How a request came here.
@@ -27,6 +31,8 @@ pub(crate) struct Request {
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: Vec<u8>,
     pub(crate) via: Via,
+    /// How often everything had been reset when it came.
+    pub(crate) resets: u64,
 }
 
 impl Request {
@@ -145,6 +151,10 @@ impl<S: Read + Write> Wire<S> {
             response.status,
             reason(response.status)
         );
+        bytes.push_str(&format!(
+            "Date: {}\r\n",
+            clock::http_date(SystemTime::now())
+        ));
         for (name, value) in &response.headers {
             bytes.push_str(&format!("{name}: {value}\r\n"));
         }
@@ -251,6 +261,7 @@ fn parse_head(bytes: &[u8]) -> io::Result<Option<(Request, usize)>> {
         headers,
         body: Vec::new(),
         via,
+        resets: 0,
     };
     Ok(Some((request, len)))
 }
@@ -319,5 +330,63 @@ fn reason(status: u16) -> &'static str {
         503 => "Service Unavailable",
         504 => "Gateway Timeout",
         _ => "Answer",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Cursor;
+
+    fn wire(bytes: &str) -> Wire<Cursor<Vec<u8>>> {
+        Wire::new(Cursor::new(bytes.as_bytes().to_vec()))
+    }
+
+    fn read(bytes: &str) -> io::Result<Option<Request>> {
+        wire(bytes).read()
+    }
+
+    #[test]
+    fn requests_follow_one_another() {
+        let mut wire = wire(
+            "POST /a?x=%41+b&y HTTP/1.1\r\nHost: H:443\r\nContent-Length: 3\r\n\r\nonePOST / \
+             HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n2\r\ntw\r\n1;x\r\no\r\n0\r\n\r\n",
+        );
+        let one = wire.read().unwrap().unwrap();
+        assert_eq!((one.host.as_str(), one.path.as_str()), ("h", "/a"));
+        assert_eq!((one.query("x"), one.query("y")), (Some("A b"), Some("")));
+        assert_eq!((one.body.as_slice(), one.via), (&b"one"[..], Via::Direct));
+        assert_eq!(wire.read().unwrap().unwrap().body, b"two");
+        assert!(wire.read().unwrap().is_none());
+    }
+
+    #[test]
+    fn whole_urls_come_by_proxy() {
+        let url = "GET http://169.254.169.254/metadata?a=b HTTP/1.1\r\nHost: other\r\n\r\n";
+        let request = read(url).unwrap().unwrap();
+        assert_eq!(request.host, "169.254.169.254");
+        assert_eq!(
+            (request.path.as_str(), request.via),
+            ("/metadata", Via::Proxy)
+        );
+        let tunnel = "CONNECT v.vault.azure.net:443 HTTP/1.1\r\n\r\n";
+        let request = read(tunnel).unwrap().unwrap();
+        assert_eq!(request.host, "v.vault.azure.net");
+    }
+
+    #[test]
+    fn bad_requests_are_errors() {
+        for text in [
+            "GET / HTTP/1.1\r\nHost",
+            "GET / HTTP/1.1\r\nContent-Length: x\r\n\r\n",
+            "GET / HTTP/1.1\r\nContent-Length: 5\r\n\r\nfour",
+            "GET / HTTP/1.1\r\nContent-Length: 99999999\r\n\r\n",
+            "GET / HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            "GET / HTTP/1.1\r\nTransfer-Encoding: gzip\r\n\r\n",
+            "GET / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nfour\r\n0\r\n\r\n",
+            "nonsense\r\n\r\n",
+        ] {
+            assert!(read(text).is_err(), "{text}");
+        }
     }
 }

@@ -16,15 +16,16 @@ pub(crate) const APP_SERVICE: &str = "/msi/token";
 pub(crate) const ARC: &str = "/arc/metadata/identity/oauth2/token";
 pub(crate) const AZURE_ML: &str = "/azureml/msi/token";
 
+type Endpoint = fn(&Shared, &Request) -> Result<Response, Response>;
+
 pub(crate) fn answer(shared: &Shared, request: &Request) -> (Facts, Option<Response>) {
-    let (op, honest): (_, fn(&Shared, &Request) -> Result<Response, Response>) =
-        match request.path.as_str() {
-            IMDS => (Op::Imds, imds),
-            APP_SERVICE => (Op::AppService, app_service),
-            ARC => (Op::Arc, arc),
-            AZURE_ML => (Op::AzureMl, azure_ml),
-            _ => (Op::Unknown, |_, _| Err(Response::empty(404))),
-        };
+    let (op, honest): (_, Endpoint) = match request.path.as_str() {
+        IMDS => (Op::Imds, imds),
+        APP_SERVICE => (Op::AppService, app_service),
+        ARC => (Op::Arc, arc),
+        AZURE_ML => (Op::AzureMl, azure_ml),
+        _ => (Op::Unknown, |_, _| Err(Response::empty(404))),
+    };
     let facts = Facts::new(&request.host, op);
     let response = with_rules(shared, &facts, || {
         if op != Op::Unknown && request.method != "GET" {

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::error;
-use super::material::Material;
+use super::material::{self, Material};
 use super::routes::is_name;
 use super::store::{Vault, Version};
 use crate::server::http::Response;
@@ -35,8 +35,8 @@ pub(crate) fn create(
     let size = size(body)?;
     // Making a key takes time: not under the lock.
     free(shared.state().vault(host), name)?;
-    let material = match kty {
-        "RSA" | "RSA-HSM" => shared.pool.rsa(size.unwrap_or(2048)),
+    let made = match kty {
+        "RSA" | "RSA-HSM" => material::rsa(size.unwrap_or(2048)),
         "oct-HSM" => Material::oct(size.unwrap_or(256)),
         _ => {
             return Err(error::bad(
@@ -44,7 +44,7 @@ pub(crate) fn create(
             ));
         }
     };
-    let material = material.ok_or_else(|| error::bad("key_size is not one of those allowed."))?;
+    let made = made.ok_or_else(|| error::bad("key_size is not one of those allowed."))?;
     let mut state = shared.state();
     let now = state.now();
     let vault = state.vault(host);
@@ -52,7 +52,7 @@ pub(crate) fn create(
         return Err(error::bad("A managed HSM makes RSA-HSM and oct-HSM keys."));
     }
     free(vault, name)?;
-    let mut version = Version::new(vault, kty, material, now);
+    let mut version = Version::new(vault, kty, made, now);
     change(&mut version, body)?;
     if let Some(exportable) = nested(body, "exportable").and_then(Value::as_bool) {
         version
@@ -73,10 +73,9 @@ pub(crate) fn get(
     version: Option<&str>,
 ) -> Result<Response, Response> {
     let mut state = shared.state();
-    let hide = state.hide_disabled;
     let vault = state.vault(host);
     let found = vault.find(name).and_then(|key| key.version(version));
-    if hide && found.is_some_and(|version| !version.enabled()) {
+    if vault.hide_disabled && found.is_some_and(|version| !version.enabled()) {
         let message = "Operation get is not allowed on a disabled key.";
         return Err(error::forbidden(message, "KeyDisabled"));
     }
@@ -114,17 +113,17 @@ pub(crate) fn rotate(shared: &Shared, host: &str, name: &str) -> Result<Response
             Material::Oct(bytes) => (false, bytes.len() * 8),
         })
     };
-    let material = bits.and_then(|(rsa, bits)| match rsa {
-        true => shared.pool.rsa(bits),
+    let made = bits.and_then(|(rsa, bits)| match rsa {
+        true => material::rsa(bits),
         false => Material::oct(bits),
     });
-    let material = material.ok_or_else(|| error::general(500))?;
+    let made = made.ok_or_else(|| error::general(500))?;
     let mut state = shared.state();
     let now = state.now();
     let vault = state.vault(host);
     let old = vault.find(name).and_then(|key| key.version(None));
     let old = old.ok_or_else(|| error::no_key(name))?;
-    let mut version = Version::new(vault, &old.kty, material, now);
+    let mut version = Version::new(vault, &old.kty, made, now);
     version.key_ops.clone_from(&old.key_ops);
     version.tags.clone_from(&old.tags);
     version.release_policy.clone_from(&old.release_policy);

@@ -1,8 +1,8 @@
 //! What a key version is made of, and the two operations on it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use aws_lc_rs::encoding::{AsDer as _, PublicKeyX509Der};
@@ -137,34 +137,36 @@ fn numbers(public: &PublicEncryptingKey) -> Option<(Vec<u8>, Vec<u8>)> {
     ))
 }
 
-/// RSA keys made ahead: a large one takes a second.
-#[derive(Clone, Default)]
-pub(crate) struct Pool(Arc<Mutex<HashMap<usize, Vec<Material>>>>);
+/// RSA keys made ahead, for all fake vaults of this process: a large one takes a second.
+#[derive(Default)]
+struct Pool {
+    ready: HashMap<usize, Vec<Material>>,
+    filling: HashSet<usize>,
+}
 
-impl Pool {
-    /// A key nobody has had before; `None` for a size that the service doesn't have.
-    pub(crate) fn rsa(&self, bits: usize) -> Option<Material> {
-        let ready = self.lock().get_mut(&bits).and_then(Vec::pop);
-        let material = ready.or_else(|| Material::rsa(bits))?;
-        self.fill(bits);
-        Some(material)
-    }
+static POOL: LazyLock<Mutex<Pool>> = LazyLock::new(Mutex::default);
 
-    fn fill(&self, bits: usize) {
-        let pool = self.clone();
-        thread::spawn(move || {
-            while pool.lock().entry(bits).or_default().len() < AHEAD {
-                let Some(material) = Material::rsa(bits) else {
-                    return;
-                };
-                pool.lock().entry(bits).or_default().push(material);
-            }
-        });
+/// An RSA key nobody has had before; `None` for a size that the service doesn't have.
+pub(crate) fn rsa(bits: usize) -> Option<Material> {
+    let ready = pool().ready.get_mut(&bits).and_then(Vec::pop);
+    let material = ready.or_else(|| Material::rsa(bits))?;
+    if pool().filling.insert(bits) {
+        thread::spawn(move || fill(bits));
     }
+    Some(material)
+}
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<usize, Vec<Material>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+fn fill(bits: usize) {
+    while pool().ready.entry(bits).or_default().len() < AHEAD {
+        if let Some(material) = Material::rsa(bits) {
+            pool().ready.entry(bits).or_default().push(material);
+        }
     }
+    pool().filling.remove(&bits);
+}
+
+fn pool() -> MutexGuard<'static, Pool> {
+    POOL.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -27,6 +27,8 @@ pub(crate) struct Vault {
     /// For keys made from now on.
     pub(crate) recovery_level: String,
     pub(crate) challenge: Option<String>,
+    /// GET of a disabled key is 403 rather than 200.
+    pub(crate) hide_disabled: bool,
 }
 
 /// The versions of a key, oldest first; there is at least one.
@@ -64,6 +66,7 @@ impl Vault {
             gone: false,
             recovery_level: PROTECTED.to_owned(),
             challenge: None,
+            hide_disabled: false,
         }
     }
 
