@@ -7,6 +7,7 @@ mod message_key;
 mod opening;
 mod outside;
 mod policy;
+mod rotation;
 mod sealing;
 
 use std::fmt;

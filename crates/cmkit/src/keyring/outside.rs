@@ -43,7 +43,7 @@ impl Shared {
         std::ptr::from_ref(self).addr()
     }
 
-    fn call<T>(&self, callee: impl FnOnce() -> T) -> T {
+    pub(super) fn call<T>(&self, callee: impl FnOnce() -> T) -> T {
         CALLING.with_borrow_mut(|calling| calling.push(self.address()));
         let _return = Return;
         callee()
