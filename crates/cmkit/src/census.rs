@@ -177,9 +177,11 @@ impl Census {
             }
             // A wrap is added behind the one that it follows, so the later one is newer where both are of the same second.
             let age = (recipient.wrapped_at, place);
-            let is_old = header.recipients.iter().enumerate().any(|(p, r)| {
-                r.key_id.same_key(&recipient.key_id) && (r.wrapped_at, p) > age
-            });
+            let is_old = header
+                .recipients
+                .iter()
+                .enumerate()
+                .any(|(p, r)| r.key_id.same_key(&recipient.key_id) && (r.wrapped_at, p) > age);
             let version = self
                 .versions
                 .entry(id.to_owned())
@@ -210,5 +212,5 @@ impl VersionUse {
     }
 }
 
-#[cfg(any())]
+#[cfg(test)]
 mod tests;

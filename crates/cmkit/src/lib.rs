@@ -82,9 +82,7 @@ pub use provider::{
     Answer, Call, DefaultKeyProvider, KeyProvider, KeyState, NewestKey, NewestRequest,
     UnwrapRequest, WrapAlgorithm, WrapRequest, WrappedKey,
 };
-pub use rewrap::{
-    Rewrap, RewrapOutcome, Rotate, RotateOutcome, Rotated, RotatedFile, Rotation,
-};
+pub use rewrap::{Rewrap, RewrapOutcome, Rotate, RotateOutcome, Rotated, RotatedFile, Rotation};
 pub use secret::SecretBytes;
 pub use stream::{
     Decryptor, Encryptor, HeaderPadding, ReadAt, Reader, SeekReadAt, StreamOptions, error_from_io,

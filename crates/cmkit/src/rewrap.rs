@@ -70,11 +70,9 @@ impl Rewrap {
             "it isn't in the vault of the key that it would take the place of, {old}; name a key of that vault, or allow the exchange \
              for another vault's if it is meant (`Rewrap::allow_other_vault`); nothing was changed"
         );
-        Err(
-            ProviderError::new(ProviderErrorKind::WrongVault, message)
-                .on_key(&self.to)
-                .into(),
-        )
+        Err(ProviderError::new(ProviderErrorKind::WrongVault, message)
+            .on_key(&self.to)
+            .into())
     }
 }
 
@@ -136,7 +134,8 @@ impl Keyring {
             });
         }
         let unwrapped = self.unwrap_header(header, Some(&rewrap.to))?;
-        let goes = |(place, _): &(usize, &Recipient<'_>)| rewrap.only || *place == unwrapped.recipient;
+        let goes =
+            |(place, _): &(usize, &Recipient<'_>)| rewrap.only || *place == unwrapped.recipient;
         let gone = header.recipients.iter().enumerate().filter(goes);
         rewrap.check_vault(gone.map(|(_, recipient)| &*recipient.key_id))?;
 

@@ -126,7 +126,10 @@ mod tests {
         }
         let names: Vec<_> = found(root).into_iter().map(|f| f.0).collect();
         assert_eq!(names, ["a/b/three", "a/two", "one"]);
-        assert_eq!(found(&root.join("one")), [(String::new(), Some(Found::Named))]);
+        assert_eq!(
+            found(&root.join("one")),
+            [(String::new(), Some(Found::Named))]
+        );
         assert_eq!(found(&root.join("none")), [(String::new(), None)]);
     }
 

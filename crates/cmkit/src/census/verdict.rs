@@ -71,7 +71,9 @@ impl SafeToDisable {
     /// From when on nobody writes under an older version, in seconds since 1970.
     fn settled(&self) -> Option<u64> {
         let wait = self.poll_interval.saturating_add(self.dek_age);
-        let seconds = wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0));
+        let seconds = wait
+            .as_secs()
+            .saturating_add(u64::from(wait.subsec_nanos() > 0));
         Some(self.newest.created?.saturating_add(seconds))
     }
 }

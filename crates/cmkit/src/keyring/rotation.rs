@@ -31,11 +31,9 @@ impl Keyring {
                 "its provider names a version of another key, {}, as its newest; nothing was changed",
                 newest.key
             );
-            return Err(
-                ProviderError::new(ProviderErrorKind::WrongVault, message)
-                    .on_key(key)
-                    .into(),
-            );
+            return Err(ProviderError::new(ProviderErrorKind::WrongVault, message)
+                .on_key(key)
+                .into());
         }
         Ok((newest, shared.providers[provider].name()))
     }
@@ -82,7 +80,8 @@ impl KeyStore for OwnKeyStore<'_> {
     }
 
     fn put_if_absent(&self, id: &DekId, bytes: &[u8]) -> Result<bool, Error> {
-        self.0.with_key_store(|store| store.put_if_absent(id, bytes))
+        self.0
+            .with_key_store(|store| store.put_if_absent(id, bytes))
     }
 
     fn replace_if_unchanged(&self, id: &DekId, bytes: &[u8], tag: &[u8]) -> Result<bool> {

@@ -85,8 +85,7 @@ impl Keyring {
     }
 
     fn verifies(&self, header: &[u8], also: Option<&KeyRef>) -> Result<()> {
-        self.unwrap_header(&Header::parse(header)?, also)
-            .map(drop)
+        self.unwrap_header(&Header::parse(header)?, also).map(drop)
     }
 
     /// Whether a rewrap made the new header: whoever may write beside a file could have put another one there, to have the file's own

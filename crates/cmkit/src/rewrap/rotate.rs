@@ -202,5 +202,5 @@ impl Rotation {
     }
 }
 
-#[cfg(any())]
+#[cfg(test)]
 mod tests;

@@ -1,10 +1,11 @@
 //! Following rotations in directory trees.
 
-use std::fs::File;
-use std::io::Read as _;
+use std::fs::{self, File};
+use std::io::{self, Read as _};
 use std::ops::ControlFlow;
 use std::path::Path;
 
+use super::super::file::RewrapOutcome;
 use super::super::sidecar::{Sidecar, file_of_sidecar};
 use super::{RotatedFile, Rotation};
 use crate::durable::directory_of;
@@ -34,7 +35,11 @@ impl Rotation {
             let flow = walk(root.as_ref(), &mut |path, found| {
                 let result = match found {
                     Ok(Found::Named) => self.rotate_found(path).map(Some),
-                    Ok(Found::File) => self.rotate_in_tree(path),
+                    Ok(Found::File) => match self.rotate_in_tree(path) {
+                        // Removed meanwhile.
+                        Err(e) if e.io().is_some_and(is_not_found) => Ok(None),
+                        result => result,
+                    },
                     Ok(Found::Link) => Ok(None),
                     Err(e) => Err(e),
                 };
@@ -73,7 +78,7 @@ impl Rotation {
                     outcome: rotated.outcome,
                     old_kept_until: rotated.old_kept_until,
                     // A row is replaced by a new file.
-                    written: rotated.envelope.map(|_| super::super::RewrapOutcome::Copied),
+                    written: rotated.envelope.map(|_| RewrapOutcome::Copied),
                 });
             }
         }
@@ -90,8 +95,16 @@ pub(crate) fn is_envelope_file(path: &Path) -> Result<bool> {
     Ok(begins_like_one(&start))
 }
 
+fn is_not_found(e: &io::Error) -> bool {
+    e.kind() == io::ErrorKind::NotFound
+}
+
 /// Whether a file of that name is the row of that DEK, and not an envelope that happens to be called so.
 fn is_row(path: &Path, id: &DekId) -> bool {
+    // To open a pipe would be to wait for its other end.
+    if !fs::metadata(path).is_ok_and(|m| m.is_file()) {
+        return false;
+    }
     let Ok(header) = File::open(path)
         .map_err(|e| Error::io_at("read", path, e))
         .and_then(|mut file| stream::read_header(&mut file))

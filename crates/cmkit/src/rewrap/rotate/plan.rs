@@ -34,9 +34,8 @@ impl Plan<'_> {
     }
 
     fn recipients_after(&self) -> usize {
-        let each = |(goes, comes): &(bool, Option<_>)| {
-            usize::from(!goes) + usize::from(comes.is_some())
-        };
+        let each =
+            |(goes, comes): &(bool, Option<_>)| usize::from(!goes) + usize::from(comes.is_some());
         self.steps.iter().map(each).sum()
     }
 }
@@ -132,11 +131,10 @@ impl Rotation {
             }
             if let Some(followed) = comes {
                 let key = &followed.newest.key;
-                recipients.push(self.keyring.wrap_checked(
-                    &unwrapped.dek,
-                    &header.core,
-                    key,
-                )?);
+                recipients.push(
+                    self.keyring
+                        .wrap_checked(&unwrapped.dek, &header.core, key)?,
+                );
             }
         }
         build_anew(header, &recipients, padding, &unwrapped.dek)
