@@ -17,9 +17,9 @@ const MAX_VERSIONS: usize = 100_000;
 
 /// A count of the key versions that headers are wrapped by: envelopes, files, key stores, whole directories.
 ///
-/// Takes no key and no network: headers are read as [`inspect`](crate::inspect) does, and nothing of them is authenticated. A header that somebody forged can make
-/// a version look used, and never make one that is used look free. Begin it, add everything that there is, then ask
-/// [`safe_to_disable`](Self::safe_to_disable).
+/// Takes no key and no network: headers are read as [`inspect`](crate::inspect) does, and nothing of them is authenticated. Whoever can write them can make
+/// a version look used, or hide a use by damaging an envelope that he could as well have deleted. Begin it, add everything that there is, then
+/// ask [`safe_to_disable`](Self::safe_to_disable).
 ///
 /// ```
 /// # use std::sync::Arc;
