@@ -109,9 +109,13 @@ impl Keyring {
     ///
     /// Workspace and purpose are the header's own: the capsule proves them, and no plaintext comes out.
     /// `also` may unwrap besides the keys that the keyring allows.
-    pub(crate) fn unwrap_header(&self, header: &Header<'_>, also: &KeyRef) -> Result<Unwrapped> {
+    pub(crate) fn unwrap_header(
+        &self,
+        header: &Header<'_>,
+        also: Option<&KeyRef>,
+    ) -> Result<Unwrapped> {
         self.refuse_reentry()?;
-        self.shared().unwrap_recipients(header, Some(also))
+        self.shared().unwrap_recipients(header, also)
     }
 }
 
