@@ -72,7 +72,7 @@ impl Rest {
     pub(crate) fn get(
         &self,
         key: &KeyRef,
-        operation: Operation<'_>,
+        operation: &Operation<'_>,
     ) -> Result<KeyBundle, ProviderError> {
         let response = self.ask(Verb::Get, key, None, operation)?;
         KeyBundle::parse(&response.body).ok_or_else(|| {
@@ -88,7 +88,7 @@ impl Rest {
         key: &KeyId,
         algorithm: WrapAlgorithm,
         plaintext: &[u8],
-        operation: Operation<'_>,
+        operation: &Operation<'_>,
     ) -> Result<Vec<u8>, ProviderError> {
         let mut wrapped = self.transform(Verb::Wrap, key, algorithm, plaintext, operation)?;
         Ok(std::mem::take(&mut *wrapped))
@@ -99,7 +99,7 @@ impl Rest {
         key: &KeyId,
         algorithm: WrapAlgorithm,
         wrapped: &[u8],
-        operation: Operation<'_>,
+        operation: &Operation<'_>,
     ) -> Result<SecretBytes, ProviderError> {
         let plaintext = self.transform(Verb::Unwrap, key, algorithm, wrapped, operation)?;
         Ok(plaintext.into())
@@ -111,7 +111,7 @@ impl Rest {
         key: &KeyId,
         algorithm: WrapAlgorithm,
         value: &[u8],
-        operation: Operation<'_>,
+        operation: &Operation<'_>,
     ) -> Result<Zeroizing<Vec<u8>>, ProviderError> {
         let body = body(algorithm, value);
         let response = self.ask(verb, key, Some(&body), operation)?;
@@ -149,7 +149,7 @@ impl Rest {
         verb: Verb,
         key: &KeyRef,
         body: Option<&Zeroizing<Vec<u8>>>,
-        operation: Operation<'_>,
+        operation: &Operation<'_>,
     ) -> Result<Response, ProviderError> {
         let host = key.host().filter(|_| self.allows(key));
         let audience = host.and_then(|host| self.audiences.of_host(host));
@@ -164,10 +164,9 @@ impl Rest {
         let tokens = self.tokens.get(Tokens::new);
         let (mut token, mut age) = tokens.get(&self.net, &*self.credential, audience, operation)?;
         let mut claims_tried = false;
-        // After a sign-in, which has a limit of its own.
-        let deadline = operation.deadline(&*self.net.clock, operation.limit);
         loop {
             let request = request(&url, &token, body, operation);
+            let deadline = operation.deadline();
             let count = || operation.call.learn(|answer| answer.attempts += 1);
             let sent = send(&self.net, &request, retry_passing, deadline, count);
             let response = match sent.result {
@@ -209,7 +208,7 @@ impl Rest {
     pub(crate) fn sign_in(
         &self,
         key: &KeyRef,
-        operation: Operation<'_>,
+        operation: &Operation<'_>,
     ) -> Result<Duration, ProviderError> {
         let audience = key
             .host()
@@ -241,7 +240,7 @@ fn request(
     url: &str,
     token: &AccessToken,
     body: Option<&Zeroizing<Vec<u8>>>,
-    operation: Operation<'_>,
+    operation: &Operation<'_>,
 ) -> Request {
     let mut bearer = Zeroizing::new(String::with_capacity(7 + token.secret().len()));
     bearer.push_str("Bearer ");
