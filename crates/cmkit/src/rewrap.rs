@@ -10,6 +10,7 @@ pub use self::file::RewrapOutcome;
 pub(crate) use self::rotate::is_envelope_file;
 pub use self::rotate::{Rotate, RotateOutcome, Rotated, RotatedFile, Rotation};
 pub(crate) use self::sidecar::{Sidecar, file_of_sidecar, interrupted_or};
+use crate::audit::AuditOperation;
 use crate::envelope::{self, Core, DekId, Header, Padding, Purpose, Recipient};
 use crate::error::{Error, ProviderError, ProviderErrorKind, Result};
 use crate::key_id::KeyRef;
@@ -60,15 +61,15 @@ impl Rewrap {
         self
     }
 
-    /// Refuses to take the data of a vault's key away from that vault.
-    fn check_vault<'a>(&self, gone: impl IntoIterator<Item = &'a KeyRef>) -> Result<()> {
-        if self.other_vault {
-            return Ok(());
-        }
+    /// Refuses to take the data of a vault's key away from that vault. Whether it is being taken away, which was asked for.
+    fn check_vault<'a>(&self, gone: impl IntoIterator<Item = &'a KeyRef>) -> Result<bool> {
         let left = |key: &&KeyRef| key.host().is_some() && key.host() != self.to.host();
         let Some(old) = gone.into_iter().find(left) else {
-            return Ok(());
+            return Ok(false);
         };
+        if self.other_vault {
+            return Ok(true);
+        }
         let message = format!(
             "it isn't in the vault of the key that it would take the place of, {old}; name a key of that vault, or allow the exchange \
              for another vault's if it is meant (`Rewrap::allow_other_vault`); nothing was changed"
@@ -154,10 +155,14 @@ impl Keyring {
         let goes =
             |(place, _): &(usize, &Recipient<'_>)| rewrap.only || *place == unwrapped.recipient;
         let gone = header.recipients.iter().enumerate().filter(goes);
-        rewrap.check_vault(gone.map(|(_, recipient)| &*recipient.key_id))?;
+        let leaves_vault = rewrap.check_vault(gone.map(|(_, recipient)| &*recipient.key_id))?;
 
         let new = self.wrap_checked(&unwrapped.dek, &header.core, &rewrap.to)?;
         let new_id = envelope::decode_recipient(&new)?.key_id;
+        if leaves_vault {
+            let shared = self.shared();
+            shared.record_change(AuditOperation::OtherVault, shared.provider_of(&new_id)?, &new_id);
+        }
         let mut recipients: Vec<&[u8]> = Vec::with_capacity(header.recipients.len());
         for (place, old) in header.recipients.iter().enumerate() {
             if place == unwrapped.recipient {
