@@ -420,8 +420,10 @@ fn events_and_the_vaults_log_have_the_same_ids() {
 fn a_key_that_breaks_a_rule_is_not_wrapped_with_and_still_opens() {
     let w = World::new();
     let envelope = seal(&w.keyring());
-    w.fake
-        .set_attributes(w.kid.as_str(), json!({"recoveryLevel": "Recoverable+Purgeable"}));
+    w.fake.set_attributes(
+        w.kid.as_str(),
+        json!({"recoveryLevel": "Recoverable+Purgeable"}),
+    );
     let keyring = w.keyring();
     let error = keyring.encrypt(b"text", &none()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::KeyPolicy);

@@ -161,7 +161,11 @@ impl Keyring {
         let new_id = envelope::decode_recipient(&new)?.key_id;
         if leaves_vault {
             let shared = self.shared();
-            shared.record_change(AuditOperation::OtherVault, shared.provider_of(&new_id)?, &new_id);
+            shared.record_change(
+                AuditOperation::OtherVault,
+                shared.provider_of(&new_id)?,
+                &new_id,
+            );
         }
         let mut recipients: Vec<&[u8]> = Vec::with_capacity(header.recipients.len());
         for (place, old) in header.recipients.iter().enumerate() {

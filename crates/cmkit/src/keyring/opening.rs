@@ -292,7 +292,7 @@ impl Shared {
         // A key that works is asked before one that is unknown, and that before one in trouble.
         candidates.sort_by_key(|(_, r)| match condition(&r.key_id) {
             Some(Condition::Fresh) | None => 0,
-            Some(Condition::Old) => 1,
+            Some(Condition::Old | Condition::Unknown) => 1,
             Some(Condition::Lost | Condition::Gone) => 2,
         });
         let mut failure: Option<Error> = None;

@@ -79,12 +79,9 @@ impl Shared {
         entry: &'a EncryptEntry,
         at: &At<'_>,
     ) -> Standing<'a> {
-        match self.standing(&entry.recipients, Some(entry.usage.since()), at) {
-            Standing::Good if entry.recipients.iter().any(|h| self.is_forgotten(h)) => {
-                Standing::Stale
-            }
-            other => other,
-        }
+        // Wrapped just now is as good as a yes.
+        let is_new = at.now.age(entry.usage.since()) < self.freshness.hard;
+        self.standing(&entry.recipients, entry.recipients.len(), is_new, at)
     }
 
     pub(super) fn opening_standing<'a>(
@@ -92,37 +89,30 @@ impl Shared {
         entry: &'a DecryptEntry,
         at: &At<'_>,
     ) -> Standing<'a> {
-        match self.standing(&entry.holders, None, at) {
-            // The key that opened it must still be known; another one may be unknown here, but not taken away.
-            Standing::Good if self.is_forgotten(&entry.holders[0]) => Standing::Stale,
-            other => other,
-        }
+        // The key that opened it must still be known; another one may be unknown here, but not taken away.
+        self.standing(&entry.holders, 1, false, at)
     }
 
-    /// Whether its provider, one that isn't remote, doesn't know the key.
-    fn is_forgotten(&self, holder: &Holder) -> bool {
-        holder.health.is_none() && self.local_state(holder) == KeyState::Unknown
-    }
-
-    /// `wrapped` is when the DEK was wrapped, for one that was made here: that is as good as a yes.
+    /// Of the first `must_know` holders a local provider must still know the key. `serves`: whether the DEK does without anybody's yes.
     fn standing<'a>(
         &self,
         holders: &'a [Holder],
-        wrapped: Option<Moment>,
+        must_know: usize,
+        mut serves: bool,
         at: &At<'_>,
     ) -> Standing<'a> {
-        let mut serves = wrapped.is_some_and(|w| at.now.age(w) < self.freshness.hard);
-        let mut lost = false;
-        for holder in holders {
+        let mut is_stale = false;
+        for (place, holder) in holders.iter().enumerate() {
             match self.condition(holder, at) {
                 Condition::Fresh => serves = true,
+                Condition::Unknown => is_stale |= place < must_know,
                 Condition::Old => {}
-                Condition::Lost => lost = true,
+                Condition::Lost => is_stale = true,
                 Condition::Gone if self.is_superseded(holder, holders, at) => {}
                 Condition::Gone => return Standing::Gone(holder),
             }
         }
-        if serves && !lost {
+        if serves && !is_stale {
             Standing::Good
         } else {
             Standing::Stale
@@ -133,7 +123,7 @@ impl Shared {
         let Some(health) = &holder.health else {
             return match self.local_state(holder) {
                 KeyState::Revoked => Condition::Gone,
-                KeyState::Unknown => Condition::Old,
+                KeyState::Unknown => Condition::Unknown,
                 KeyState::Active | KeyState::Unavailable => Condition::Fresh,
             };
         };
