@@ -5,6 +5,7 @@
  * - A function that can fail returns a cmk_result: CMK_OK or one of the codes below. If its last argument `err` is not
  *   NULL, *err becomes NULL or, on failure, a cmk_error with the details, to be freed with cmk_error_free.
  * - Handles are opaque: cmk_..._new or _open makes one, cmk_..._free ends it; to free NULL does nothing.
+ *   None may be freed while a call uses it; what was made from it goes on without it.
  * - Keyrings, contexts, local providers, readers, inspections, lists, buffers and errors never change, so any number of threads may use
  *   one at the same time. Builders and streams belong to one thread at a time.
  * - Bytes come in as (pointer, length); the pointer may be NULL if and only if the length is 0. Text is UTF-8 and ends with a NUL.
@@ -239,9 +240,10 @@ typedef struct cmk_pair {
 typedef struct cmk_failure {
   // sizeof(cmk_failure).
   size_t struct_size;
-  // What happened and what to do, as a sentence without a full stop; or NULL. Never put key bytes into it.
+  // What happened and what to do, as a sentence without a full stop, of which 4096 characters are kept; or NULL, or empty. Never put
+  // key bytes into it.
   const char *message;
-  // The id of the failed request, for a support or audit log; or NULL.
+  // The id of the failed request, for a support or audit log; or NULL, or empty.
   const char *request_id;
   // How many milliseconds to wait; 0 when that isn't known.
   uint64_t retry_after_ms;
@@ -281,7 +283,7 @@ typedef void (*cmk_destroy_callback)(void *userdata);
 // A key provider: it holds keys and wraps and unwraps data keys with them.
 //
 // Fill it with zeros, set struct_size, then the members. It is copied. The callbacks are called from any thread, several at a time. They may block, but for
-// `state` and `owns`. They must not call the keyring that is calling them, which is refused with CMK_ERR_POLICY.
+// `state` and `owns`. They must not call the keyring that is calling them, which is refused with CMK_ERR_POLICY, and must not free it.
 typedef struct cmk_provider {
   // sizeof(cmk_provider).
   size_t struct_size;
@@ -297,7 +299,8 @@ typedef struct cmk_provider {
   cmk_state_callback state;
   // Or NULL: the keys "NAME:...", with the provider's name.
   cmk_owns_callback owns;
-  // Or NULL. Called exactly once, when the last builder and keyring that know the provider are gone; not if adding it failed.
+  // Or NULL. Called exactly once, when the last builder, keyring and unfinished encryptor that know the provider are gone; not if
+  // adding it failed.
   cmk_destroy_callback destroy;
 } cmk_provider;
 
@@ -329,7 +332,8 @@ typedef cmk_result (*cmk_store_list_callback)(void *userdata, struct cmk_sink *s
 // A key store: it keeps wrapped data keys by their ids, for the compact form. A row has at most 64 KiB and is not secret.
 //
 // Fill it with zeros, set struct_size, then the members. It is copied. The callbacks are called from any thread, several at a time, and may
-// block. A failure is returned as a CMK_ERR_... and arrives as CMK_ERR_KEY_STORE.
+// block. They must not call the keyring that is calling them, which is refused with CMK_ERR_POLICY, and must not free it. A failure is
+// returned as a CMK_ERR_... and arrives as CMK_ERR_KEY_STORE.
 typedef struct cmk_key_store {
   // sizeof(cmk_key_store).
   size_t struct_size;
@@ -343,11 +347,12 @@ typedef struct cmk_key_store {
   cmk_store_replace_callback replace_if_unchanged;
   // Lists all rows.
   cmk_store_list_callback list;
-  // Or NULL. Called exactly once, when the last builder and keyring that know the store are gone; not if setting it failed.
+  // Or NULL. Called exactly once, when the last builder, keyring and unfinished encryptor that know the store are gone; not if
+  // setting it failed.
   cmk_destroy_callback destroy;
 } cmk_key_store;
 
-// Takes all of `data`. Returns 0, an error number (errno), or CMK_CANCEL; after EINTR it is called again.
+// Takes all of `data`. Called on the thread that uses the stream. Returns 0, an error number (errno), or CMK_CANCEL; after EINTR it is called again.
 typedef int32_t (*cmk_write_callback)(void *userdata, const uint8_t *data, size_t len);
 
 // What one may choose about a stream. Fill it with zeros, set struct_size, then the members.
@@ -362,7 +367,7 @@ typedef struct cmk_stream_options {
 } cmk_stream_options;
 
 // Puts up to `capacity` bytes into `out` and their number into *out_len, which is 0 before; 0 means the end, and fewer than there is
-// room for is fine. Returns 0, an error number (errno), or CMK_CANCEL; after EINTR it is called again.
+// room for is fine. Called on the thread that uses the stream. Returns 0, an error number (errno), or CMK_CANCEL; after EINTR it is called again.
 typedef int32_t (*cmk_read_callback)(void *userdata, uint8_t *out, size_t capacity, size_t *out_len);
 
 // Puts up to `capacity` bytes from `offset` on into `out` and their number into *out_len, which is 0 before; 0 means that the offset is
@@ -373,7 +378,7 @@ typedef int32_t (*cmk_read_at_callback)(void *userdata, uint64_t offset, uint8_t
 typedef int32_t (*cmk_size_callback)(void *userdata, uint64_t *size);
 
 // Something that can be read at any offset. Fill it with zeros, set struct_size, then the members. It is copied. The callbacks are called
-// from any thread, several at a time.
+// from any thread, several at a time, also from threads of cmkit's that end before the call does. They must not free the reader.
 typedef struct cmk_source {
   // sizeof(cmk_source).
   size_t struct_size;
@@ -584,7 +589,8 @@ cmk_result cmk_keyring_builder_key_store(struct cmk_keyring_builder *builder,
 cmk_result cmk_keyring_local(struct cmk_keyring **out,
                              struct cmk_error **err);
 
-// Ends a keyring and wipes the data keys that it has cached. What was opened with it goes on.
+// Ends a keyring and wipes the data keys that it has cached; an encryptor that isn't finished keeps them until it is finished or
+// freed. What was opened with it goes on.
 void cmk_keyring_free(struct cmk_keyring *keyring);
 
 // Makes an empty builder.
@@ -611,7 +617,7 @@ cmk_result cmk_keyring_builder_wrap_with(struct cmk_keyring_builder *builder,
 cmk_result cmk_keyring_builder_allow_key(struct cmk_keyring_builder *builder, const char *key, struct cmk_error **err);
 
 // Also lets every key of this host unwrap, given as in a key id: "v.example.net", with its port if it has one. Exact, never a
-// suffix.
+// suffix; what no key id can have, such as a URL or capitals, fails the build of the keyring.
 cmk_result cmk_keyring_builder_allow_host(struct cmk_keyring_builder *builder,
                                           const char *host,
                                           struct cmk_error **err);
@@ -708,8 +714,8 @@ cmk_result cmk_encryptor_new(const struct cmk_keyring *keyring,
                              struct cmk_encryptor **out,
                              struct cmk_error **err);
 
-// Begins an envelope that goes to a file descriptor. The descriptor is duplicated: the caller's may be closed right after. A closed pipe
-// raises SIGPIPE, unless the program ignores it.
+// Begins an envelope that goes to a file descriptor. The descriptor is duplicated: the caller's may be closed right after. It must be a
+// blocking one: EAGAIN is a failure like others. A closed pipe raises SIGPIPE, unless the program ignores it.
 cmk_result cmk_encryptor_new_fd(const struct cmk_keyring *keyring,
                                 const struct cmk_context *context,
                                 int32_t fd,
@@ -730,8 +736,8 @@ cmk_result cmk_encryptor_finish(struct cmk_encryptor *encryptor, struct cmk_erro
 // callback it does nothing.
 void cmk_encryptor_free(struct cmk_encryptor *encryptor);
 
-// Opens an envelope that comes from a callback; its header is read and checked at once. `userdata` stays the caller's and must live as long
-// as the decryptor. `options` may be NULL.
+// Opens an envelope that comes from a callback; its header is read and checked at once. It ends where the callback's bytes do: nothing may
+// follow it. `userdata` stays the caller's and must live as long as the decryptor. `options` may be NULL.
 cmk_result cmk_decryptor_new(const struct cmk_keyring *keyring,
                              const struct cmk_context *context,
                              cmk_read_callback read,
@@ -740,8 +746,8 @@ cmk_result cmk_decryptor_new(const struct cmk_keyring *keyring,
                              struct cmk_decryptor **out,
                              struct cmk_error **err);
 
-// Opens an envelope that comes from a file descriptor, which is duplicated: the caller's may be closed right after. The two share
-// their position.
+// Opens an envelope that comes from a file descriptor and ends where that does. It is duplicated: the caller's may be closed right after.
+// The two share their position. It must be a blocking one: EAGAIN is a failure like others.
 cmk_result cmk_decryptor_new_fd(const struct cmk_keyring *keyring,
                                 const struct cmk_context *context,
                                 int32_t fd,

@@ -1,7 +1,8 @@
 // cmkit for C++17: classes over cmkit.h that free what they hold and throw what fails. The guide is docs/guides/c.md.
 //
-// - Classes are move-only. One that was moved from may be assigned to or destroyed, nothing else.
-// - What fails throws cmkit::Error, or std::bad_alloc.
+// - Classes are move-only. One that was moved from may be assigned to or destroyed; whatever else fails.
+// - What fails throws cmkit::Error, or std::bad_alloc. What C can't be asked for is std::invalid_argument: text with a NUL inside, which would be
+//   cut there, a negative age, a null std::unique_ptr, a Context that was moved from.
 // - `Bytes` is a view of bytes: made from a string, a string_view, a vector or array of bytes, or a pointer and a length. `Span` is the same for
 //   output. Neither owns anything.
 // - Threads are as in cmkit.h: a Keyring, Context, LocalKeys, Reader or Inspection may be used by many at once; streams and builders by one.
@@ -35,18 +36,7 @@ inline const char *version() { return cmk_version(); }
 class Error : public std::runtime_error {
  public:
   // Takes the error over.
-  explicit Error(cmk_result code, cmk_error *error)
-      : std::runtime_error(error != nullptr ? cmk_error_message(error) : cmk_result_name(code)), code_(code) {
-    if (error == nullptr) return;
-    std::unique_ptr<cmk_error, void (*)(cmk_error *)> owner(error, cmk_error_free);
-    if (const char *text = cmk_error_key_id(error)) key_id_ = text;
-    if (const char *text = cmk_error_request_id(error)) request_id_ = text;
-    retryable_ = cmk_error_retryable(error);
-    retry_after_ = std::chrono::milliseconds(cmk_error_retry_after_ms(error));
-    http_status_ = cmk_error_http_status(error);
-    system_code_ = cmk_error_system_code(error);
-    bytes_needed_ = cmk_error_bytes_needed(error);
-  }
+  explicit Error(cmk_result code, cmk_error *error) : Error(code, Owner(error, cmk_error_free)) {}
 
   // One of the CMK_ERR_... codes.
   cmk_result code() const noexcept { return code_; }
@@ -68,6 +58,22 @@ class Error : public std::runtime_error {
   std::uint64_t bytes_needed() const noexcept { return bytes_needed_; }
 
  private:
+  using Owner = std::unique_ptr<cmk_error, void (*)(cmk_error *)>;
+
+  // The owner comes first, so that it frees the error also when there is no memory for what is copied.
+  Error(cmk_result code, Owner owner)
+      : std::runtime_error(owner != nullptr ? cmk_error_message(owner.get()) : cmk_result_name(code)), code_(code) {
+    const cmk_error *error = owner.get();
+    if (error == nullptr) return;
+    if (const char *text = cmk_error_key_id(error)) key_id_ = text;
+    if (const char *text = cmk_error_request_id(error)) request_id_ = text;
+    retryable_ = cmk_error_retryable(error);
+    retry_after_ = std::chrono::milliseconds(cmk_error_retry_after_ms(error));
+    http_status_ = cmk_error_http_status(error);
+    system_code_ = cmk_error_system_code(error);
+    bytes_needed_ = cmk_error_bytes_needed(error);
+  }
+
   cmk_result code_;
   std::string key_id_, request_id_;
   bool retryable_ = false;
@@ -133,6 +139,18 @@ void call(Function function, Arguments... arguments) {
   check(code, error);
 }
 
+// A string for C, where a NUL ends it: with one inside, another file, key or workspace would be meant.
+inline const char *text(const std::string &string) {
+  if (string.find('\0') != std::string::npos) throw std::invalid_argument("a text has a NUL inside");
+  return string.c_str();
+}
+
+template <class T>
+T *there(const std::unique_ptr<T> &pointer) {
+  if (pointer == nullptr) throw std::invalid_argument("a pointer is null");
+  return pointer.get();
+}
+
 template <class T, void (*Free)(T *)>
 struct Deleter {
   void operator()(T *handle) const noexcept { Free(handle); }
@@ -192,10 +210,23 @@ class Context {
     handle_.reset(context);
   }
 
-  const cmk_context *get() const noexcept { return handle_.get(); }
+  Context(Context &&other) noexcept : handle_(std::move(other.handle_)), gone_(std::exchange(other.gone_, true)) {}
+  Context &operator=(Context &&other) noexcept {
+    Context taken(std::move(other));
+    handle_.swap(taken.handle_);
+    gone_ = taken.gone_;
+    return *this;
+  }
+
+  const cmk_context *get() const {
+    // NULL would mean none: the data would be encrypted without it, and nobody would notice.
+    if (gone_) throw std::invalid_argument("the context was moved from");
+    return handle_.get();
+  }
 
  private:
   detail::Handle<cmk_context, cmk_context_free> handle_;
+  bool gone_ = false;
 };
 
 // One version of a local key.
@@ -212,34 +243,34 @@ struct KeyInfo {
 class LocalKeys {
  public:
   // One that exists; the default directory when none is named.
-  static LocalKeys open(const std::string &dir) { return LocalKeys(cmk_local_provider_open, dir.c_str()); }
+  static LocalKeys open(const std::string &dir) { return LocalKeys(cmk_local_provider_open, detail::text(dir)); }
   static LocalKeys open() { return LocalKeys(cmk_local_provider_open, nullptr); }
   // The same, made if it is missing.
   static LocalKeys open_or_create(const std::string &dir) {
-    return LocalKeys(cmk_local_provider_open_or_create, dir.c_str());
+    return LocalKeys(cmk_local_provider_open_or_create, detail::text(dir));
   }
   static LocalKeys open_or_create() { return LocalKeys(cmk_local_provider_open_or_create, nullptr); }
 
   // These give the id of the new version.
   std::string create_key(const std::string &name, std::uint32_t type = CMK_KEY_TYPE_OCT_256) const {
     char id[CMK_KEY_ID_CAPACITY];
-    detail::call(cmk_local_provider_create_key, get(), name.c_str(), type, id, sizeof id);
+    detail::call(cmk_local_provider_create_key, get(), detail::text(name), type, id, sizeof id);
     return id;
   }
   std::optional<std::string> create_key_if_absent(const std::string &name,
                                                   std::uint32_t type = CMK_KEY_TYPE_OCT_256) const {
     char id[CMK_KEY_ID_CAPACITY];
     bool created = false;
-    detail::call(cmk_local_provider_create_key_if_absent, get(), name.c_str(), type, &created, id, sizeof id);
+    detail::call(cmk_local_provider_create_key_if_absent, get(), detail::text(name), type, &created, id, sizeof id);
     return created ? std::optional<std::string>(id) : std::nullopt;
   }
   std::string rotate(const std::string &name) const {
     char id[CMK_KEY_ID_CAPACITY];
-    detail::call(cmk_local_provider_rotate, get(), name.c_str(), id, sizeof id);
+    detail::call(cmk_local_provider_rotate, get(), detail::text(name), id, sizeof id);
     return id;
   }
-  void disable(const std::string &id) const { detail::call(cmk_local_provider_disable, get(), id.c_str()); }
-  void enable(const std::string &id) const { detail::call(cmk_local_provider_enable, get(), id.c_str()); }
+  void disable(const std::string &id) const { detail::call(cmk_local_provider_disable, get(), detail::text(id)); }
+  void enable(const std::string &id) const { detail::call(cmk_local_provider_enable, get(), detail::text(id)); }
 
   std::vector<KeyInfo> list() const {
     cmk_key_list *list = nullptr;
@@ -332,12 +363,16 @@ inline cmk_result fail(cmk_sink *sink, cmk_result code, const char *message, con
   failure.struct_size = sizeof failure;
   failure.message = message;
   if (detail != nullptr) {
-    failure.request_id = detail->request_id.empty() ? nullptr : detail->request_id.c_str();
-    failure.retry_after_ms = static_cast<std::uint64_t>(detail->retry_after.count());
+    failure.request_id = detail->request_id.c_str();
+    if (detail->retry_after.count() > 0) failure.retry_after_ms = static_cast<std::uint64_t>(detail->retry_after.count());
     failure.http_status = detail->http_status;
     failure.retry = detail->retry;
   }
-  cmk_sink_fail(sink, &failure);
+  if (cmk_sink_fail(sink, &failure) != CMK_OK) {
+    // A text that isn't UTF-8. The numbers still say when to try again.
+    failure.message = failure.request_id = nullptr;
+    cmk_sink_fail(sink, &failure);
+  }
   return code;
 }
 
@@ -366,7 +401,7 @@ inline cmk_result cmkit_hpp_wrap(void *self, const char *key, const std::uint8_t
                                  cmk_sink *sink) {
   return answer(sink, CMK_ERR_PROVIDER, [&] {
     WrappedKey wrapped = static_cast<Provider *>(self)->wrap(key, Bytes(plaintext, len));
-    cmk_result code = cmk_sink_put_key(sink, wrapped.key_id.c_str(), wrapped.algorithm);
+    cmk_result code = cmk_sink_put_key(sink, detail::text(wrapped.key_id), wrapped.algorithm);
     if (code != CMK_OK) throw std::runtime_error("the provider gave a key id or an algorithm that is none");
     return cmk_sink_put(sink, wrapped.wrapped.data(), wrapped.wrapped.size());
   });
@@ -498,7 +533,7 @@ class Keyring {
   std::vector<std::uint8_t> rewrap(Bytes envelope, const std::string &to,
                                    std::uint32_t recipients = CMK_RECIPIENTS_KEEP) const {
     cmk_buffer *buffer = nullptr;
-    detail::call(cmk_keyring_rewrap, get(), envelope.data(), envelope.size(), to.c_str(), recipients, &buffer);
+    detail::call(cmk_keyring_rewrap, get(), envelope.data(), envelope.size(), detail::text(to), recipients, &buffer);
     detail::Handle<cmk_buffer, cmk_buffer_free> owner(buffer);
     return {cmk_buffer_data(buffer), cmk_buffer_data(buffer) + cmk_buffer_len(buffer)};
   }
@@ -506,13 +541,13 @@ class Keyring {
   std::uint32_t rewrap_file(const std::string &path, const std::string &to,
                             std::uint32_t recipients = CMK_RECIPIENTS_KEEP) const {
     std::uint32_t outcome = 0;
-    detail::call(cmk_keyring_rewrap_file, get(), path.c_str(), to.c_str(), recipients, &outcome);
+    detail::call(cmk_keyring_rewrap_file, get(), detail::text(path), detail::text(to), recipients, &outcome);
     return outcome;
   }
   // How many rows were rewritten.
   std::size_t rewrap_key_store(const std::string &to, std::uint32_t recipients = CMK_RECIPIENTS_KEEP) const {
     std::size_t rewritten = 0;
-    detail::call(cmk_keyring_rewrap_key_store, get(), to.c_str(), recipients, &rewritten);
+    detail::call(cmk_keyring_rewrap_key_store, get(), detail::text(to), recipients, &rewritten);
     return rewritten;
   }
 
@@ -556,12 +591,12 @@ class Keyring::Builder {
     return *this;
   }
   Builder &add(std::unique_ptr<Provider> provider) {
-    std::string name = provider->name();
+    std::string name = detail::there(provider)->name();
     cmk_provider callbacks;
     std::memset(&callbacks, 0, sizeof callbacks);
     callbacks.struct_size = sizeof callbacks;
     callbacks.userdata = provider.get();
-    callbacks.name = name.c_str();
+    callbacks.name = detail::text(name);
     callbacks.wrap = detail::cmkit_hpp_wrap;
     callbacks.unwrap = detail::cmkit_hpp_unwrap;
     callbacks.state = detail::cmkit_hpp_state;
@@ -575,7 +610,7 @@ class Keyring::Builder {
     cmk_key_store callbacks;
     std::memset(&callbacks, 0, sizeof callbacks);
     callbacks.struct_size = sizeof callbacks;
-    callbacks.userdata = store.get();
+    callbacks.userdata = detail::there(store);
     callbacks.get = detail::cmkit_hpp_get;
     callbacks.put_if_absent = detail::cmkit_hpp_put;
     callbacks.replace_if_unchanged = detail::cmkit_hpp_replace;
@@ -586,23 +621,23 @@ class Keyring::Builder {
     return *this;
   }
   Builder &key_store_directory(const std::string &path) {
-    detail::call(cmk_keyring_builder_key_store_directory, get(), path.c_str());
+    detail::call(cmk_keyring_builder_key_store_directory, get(), detail::text(path));
     return *this;
   }
   Builder &wrap_with(const std::string &key) {
-    detail::call(cmk_keyring_builder_wrap_with, get(), key.c_str());
+    detail::call(cmk_keyring_builder_wrap_with, get(), detail::text(key));
     return *this;
   }
   Builder &allow_key(const std::string &key) {
-    detail::call(cmk_keyring_builder_allow_key, get(), key.c_str());
+    detail::call(cmk_keyring_builder_allow_key, get(), detail::text(key));
     return *this;
   }
   Builder &allow_host(const std::string &host) {
-    detail::call(cmk_keyring_builder_allow_host, get(), host.c_str());
+    detail::call(cmk_keyring_builder_allow_host, get(), detail::text(host));
     return *this;
   }
   Builder &workspace(const std::string &name) {
-    detail::call(cmk_keyring_builder_workspace, get(), name.c_str());
+    detail::call(cmk_keyring_builder_workspace, get(), detail::text(name));
     return *this;
   }
   Builder &max_age(std::chrono::milliseconds age) {
@@ -663,6 +698,12 @@ struct Callback {
   }
 };
 
+// The same for a stream; one that was moved from has no callback, and C said that it is NULL.
+template <class Callback>
+void check(const std::unique_ptr<Callback> &callback, cmk_result code, cmk_error *error) {
+  callback != nullptr ? callback->check(code, error) : check(code, error);
+}
+
 using Progress = Callback<std::function<bool(std::uint64_t, std::uint64_t)>>;
 using Write = Callback<std::function<void(Bytes)>>;
 using Read = Callback<std::function<std::size_t(Span)>>;
@@ -705,7 +746,7 @@ std::uint64_t Keyring::file(Function function, const std::string &source, const 
   }
   std::uint64_t done = 0;
   cmk_error *error = nullptr;
-  cmk_result code = function(get(), source.c_str(), destination.c_str(), context.get(), &c_options, &done, &error);
+  cmk_result code = function(get(), detail::text(source), detail::text(destination), context.get(), &c_options, &done, &error);
   progress.check(code, error);
   return done;
 }
@@ -746,12 +787,12 @@ class Encryptor {
   void write(Bytes plaintext) {
     cmk_error *error = nullptr;
     cmk_result code = cmk_encryptor_write(handle_.get(), plaintext.data(), plaintext.size(), &error);
-    callback_->check(code, error);
+    detail::check(callback_, code, error);
   }
   void finish() {
     cmk_error *error = nullptr;
     cmk_result code = cmk_encryptor_finish(handle_.get(), &error);
-    callback_->check(code, error);
+    detail::check(callback_, code, error);
   }
 
  private:
@@ -790,7 +831,7 @@ class Decryptor {
     std::size_t len = 0;
     cmk_error *error = nullptr;
     cmk_result code = cmk_decryptor_read(handle_.get(), out.data(), out.size(), &len, &error);
-    callback_->check(code, error);
+    detail::check(callback_, code, error);
     return len;
   }
 
@@ -836,7 +877,7 @@ class Reader {
  public:
   static Reader open_file(const Keyring &keyring, const std::string &path, const Context &context = {}) {
     cmk_reader *reader = nullptr;
-    detail::call(cmk_reader_open_file, keyring.get(), context.get(), path.c_str(), &reader);
+    detail::call(cmk_reader_open_file, keyring.get(), context.get(), detail::text(path), &reader);
     return Reader(reader);
   }
   // The descriptor is duplicated.
@@ -850,7 +891,7 @@ class Reader {
     cmk_source callbacks;
     std::memset(&callbacks, 0, sizeof callbacks);
     callbacks.struct_size = sizeof callbacks;
-    callbacks.userdata = source.get();
+    callbacks.userdata = detail::there(source);
     callbacks.read_at = detail::cmkit_hpp_read_at;
     callbacks.size = detail::cmkit_hpp_size;
     callbacks.destroy = detail::cmkit_hpp_source_destroy;

@@ -111,9 +111,14 @@ static void null_among_the_arguments(void) {
   size_t n = 99;
   FAILS(cmk_keyring_encrypt(keyring, NULL, 4, NULL, out, sizeof out, &n, &e), BAD, e);
   FAILS(cmk_keyring_encrypt(keyring, in, 4, NULL, NULL, 400, &n, &e), BAD, e);
+  CHECK(n == 0);
+  n = 99;
   memset(out, 1, sizeof out);
   FAILS(cmk_keyring_encrypt(keyring, in, 4, NULL, out, sizeof out, NULL, &e), BAD, e);
   CHECK(all_zero(out, sizeof out));
+  memset(out, 1, sizeof out);
+  FAILS(cmk_keyring_encrypt(keyring, in, 4, NULL, out, sizeof out, (size_t *)((uintptr_t)&n + 1), &e), BAD, e);
+  CHECK(all_zero(out, sizeof out) && n == 99);
   FAILS(cmk_keyring_encrypt(keyring, in, SIZE_MAX, NULL, out, sizeof out, &n, &e), BAD, e);
   FAILS(cmk_keyring_encrypt(keyring, in, 4, NULL, out, SIZE_MAX, &n, &e), BAD, e);
   FAILS(cmk_keyring_encrypted_len(keyring, SIZE_MAX, &n, &e), BAD, e);
@@ -291,6 +296,11 @@ static void builders(void) {
   OK(cmk_keyring_builder_max_entries(builder, 3, &e), e);
   OK(cmk_keyring_builder_allow_key(builder, "local:old", &e), e);
   OK(cmk_keyring_builder_allow_host(builder, "v.example.net", &e), e);
+  cmk_keyring_builder *typo = NULL;
+  OK(cmk_keyring_builder_new(&typo, &e), e);
+  OK(cmk_keyring_builder_allow_host(typo, "https://v.example.net", &e), e);
+  FAILS(cmk_keyring_builder_build(typo, &keyring, &e), BAD, e);
+  cmk_keyring_builder_free(typo);
 
   /* It builds more than once, and what was built goes on without it. */
   cmk_keyring *second = NULL;

@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <fcntl.h>
 #include <map>
+#include <new>
 #include <unistd.h>
 
 #include "cmkit.hpp"
@@ -25,6 +26,29 @@ static cmk_result code_of(Body body) {
   } catch (const cmkit::Error &error) {
     CHECK(std::string(error.what()).size() > 10);
     return error.code();
+  }
+}
+
+// How many times C++ gets memory before there is none; below 0: always.
+static int allocations_left = -1;
+
+void *operator new(std::size_t size) {
+  void *p = allocations_left == 0 ? nullptr : std::malloc(size == 0 ? 1 : size);
+  if (p == nullptr) throw std::bad_alloc();
+  if (allocations_left > 0) allocations_left--;
+  return p;
+}
+void operator delete(void *p) noexcept { std::free(p); }
+void operator delete(void *p, std::size_t) noexcept { std::free(p); }
+
+// Whether a call refuses its arguments before it asks C.
+template <class Body>
+static bool is_refused(Body body) {
+  try {
+    body();
+    return false;
+  } catch (const std::invalid_argument &) {
+    return true;
   }
 }
 
@@ -91,6 +115,96 @@ static void documents() {
   CHECK(i.recipients[0].provider == "local" && i.recipients[0].algorithm == CMK_WRAP_A256KW);
 }
 
+// A NUL would cut a text: another workspace, host or file would be meant.
+static void texts_with_a_nul() {
+  using namespace std::string_literals;
+  cmkit::Keyring keyring = make_keyring();
+  auto keys = cmkit::LocalKeys::open(scratch + "/keys");
+  std::string file = scratch + "/nul\0.txt"s;
+  cmkit::Keyring::Builder builder;
+  CHECK(is_refused([&] { builder.workspace("acme\0evil"s); }) && is_refused([&] { builder.allow_host("a.example\0.net"s); }));
+  CHECK(is_refused([&] { builder.wrap_with("local:team\0"s); }) && is_refused([&] { builder.allow_key("local:a\0b"s); }));
+  CHECK(is_refused([&] { builder.key_store_directory(file); }));
+  CHECK(is_refused([&] { keys.create_key("a\0b"s); }) && is_refused([&] { keys.create_key_if_absent("a\0b"s); }));
+  CHECK(is_refused([&] { keys.rotate("team\0"s); }) && is_refused([&] { cmkit::LocalKeys::open_or_create(file); }));
+  CHECK(is_refused([&] { keys.disable(keys.list()[0].id + "\0"s); }) && is_refused([&] { cmkit::LocalKeys::open(file); }));
+  CHECK(is_refused([&] { keyring.encrypt_file(file, file); }) && is_refused([&] { keyring.decrypt_file(file, file); }));
+  CHECK(is_refused([&] { cmkit::Reader::open_file(keyring, file); }));
+  CHECK(is_refused([&] { keyring.rewrap_file(file, "local:team"); }));
+  CHECK(is_refused([&] { keyring.rewrap(keyring.encrypt("x"), "local:team\0"s); }));
+  // In a context it is a character like others.
+  cmkit::Context one{{"a", std::string_view("x\0y", 3)}}, other{{"a", std::string_view("x\0z", 3)}};
+  Data envelope = keyring.encrypt("x", one);
+  CHECK(code_of([&] { keyring.decrypt(envelope, other); }) == CMK_ERR_AUTHENTICATION);
+  CHECK(keyring.decrypt(envelope, one).size() == 1);
+}
+
+static void nothing_given() {
+  cmkit::Keyring keyring = make_keyring();
+  cmkit::Keyring::Builder builder;
+  CHECK(is_refused([&] { builder.add(std::unique_ptr<cmkit::Provider>()); }));
+  CHECK(is_refused([&] { builder.key_store(nullptr); }) && is_refused([&] { cmkit::Reader::open(keyring, nullptr); }));
+}
+
+// What was moved from fails, and does nothing else.
+static void moved_from() {
+  cmkit::Keyring keyring = make_keyring();
+  Data envelope;
+  cmkit::Encryptor encryptor(keyring, [&](cmkit::Bytes b) { envelope.insert(envelope.end(), b.data(), b.data() + b.size()); });
+  cmkit::Encryptor writer = std::move(encryptor);
+  CHECK(code_of([&] { encryptor.write("x"); }) == CMK_ERR_INVALID_ARGUMENT);
+  CHECK(code_of([&] { encryptor.finish(); }) == CMK_ERR_INVALID_ARGUMENT);
+  // One that is assigned over a stream under way ends that.
+  cmkit::Encryptor other(keyring, [](cmkit::Bytes) {});
+  other.write("y");
+  other = std::move(writer);
+  other.write("z");
+  other.finish();
+  CHECK(keyring.decrypt(envelope) == Data{'z'});
+  std::size_t at = 0;
+  cmkit::Decryptor decryptor(keyring, [&](cmkit::Span out) {
+    std::size_t n = std::min(out.size(), envelope.size() - at);
+    std::memcpy(out.data(), envelope.data() + at, n);
+    return at += n, n;
+  });
+  cmkit::Decryptor reader = std::move(decryptor);
+  std::array<std::uint8_t, 8> out;
+  CHECK(code_of([&] { decryptor.read(out); }) == CMK_ERR_INVALID_ARGUMENT && reader.read(out) == 1);
+
+  // A context that was would otherwise be none.
+  cmkit::Context context{{"a", "1"}}, taken = std::move(context), none, none_too = std::move(none);
+  CHECK(is_refused([&] { keyring.encrypt("x", context); }) && is_refused([&] { keyring.encrypt("x", none); }));
+  Data bound = keyring.encrypt("x", taken), unbound = keyring.encrypt("x", none_too);
+  context = std::move(taken);
+  CHECK(keyring.decrypt(bound, context) == Data{'x'} && is_refused([&] { keyring.decrypt(bound, taken); }));
+  CHECK(keyring.decrypt(unbound) == Data{'x'});
+  taken = cmkit::Context();
+  CHECK(keyring.decrypt(unbound, taken) == Data{'x'});
+
+  cmkit::Keyring away = std::move(keyring);
+  CHECK(code_of([&] { keyring.encrypt("x"); }) == CMK_ERR_INVALID_ARGUMENT);
+}
+
+// An error that can't be copied is freed all the same: the leak sanitizer looks. Under valgrind, which has an operator new of its own, memory
+// doesn't run out.
+static void errors_without_memory() {
+  cmkit::Keyring keyring = make_keyring();
+  cmkit::Keyring stranger = make_keyring("stranger");
+  Data envelope = keyring.encrypt("x");
+  std::array<std::uint8_t, 8> out;
+  for (int left = 0, done = 0; done == 0; left++) {
+    allocations_left = left;
+    try {
+      stranger.decrypt_into(envelope, out);
+    } catch (const std::bad_alloc &) {
+    } catch (const cmkit::Error &error) {
+      done = 1;
+      CHECK(error.code() == CMK_ERR_KEY_NOT_ALLOWED);
+    }
+    allocations_left = -1;
+  }
+}
+
 static void local_keys() {
   auto keys = cmkit::LocalKeys::open_or_create(scratch + "/admin");
   std::string first = keys.create_key("a"), second = keys.rotate("a");
@@ -114,7 +228,9 @@ struct Vault : cmkit::Provider {
   std::string name() const override { return "vault"; }
   cmkit::WrappedKey wrap(std::string_view, cmkit::Bytes plaintext) override {
     act();
-    return {*mood == 3 ? "nonsense" : "vault:k/00000000000000000000000000000001", CMK_WRAP_A256KW, mask(plaintext)};
+    std::string id = *mood == 3 ? "nonsense" : "vault:k/00000000000000000000000000000001";
+    if (*mood == 5) id.push_back('\0');
+    return {id, CMK_WRAP_A256KW, mask(plaintext)};
   }
   Data unwrap(std::string_view key, std::int32_t, cmkit::Bytes wrapped) override {
     CHECK(key == "vault:k/00000000000000000000000000000001");
@@ -133,6 +249,16 @@ struct Vault : cmkit::Provider {
     }
     if (*mood == 2) throw std::logic_error("a bug in the vault");
     if (*mood == 4) throw 4;
+    if (*mood == 6) {
+      cmkit::ProviderFailure failure(CMK_ERR_UNAVAILABLE, "not UTF-8: \xff");
+      failure.retry_after = std::chrono::seconds(3);
+      throw failure;
+    }
+    if (*mood == 7) {
+      cmkit::ProviderFailure failure(CMK_ERR_UNAVAILABLE, "try again a second ago");
+      failure.retry_after = std::chrono::seconds(-1);
+      throw failure;
+    }
   }
   static Data mask(cmkit::Bytes bytes) {
     Data out(bytes.data(), bytes.data() + bytes.size());
@@ -157,7 +283,15 @@ static void providers() {
       CHECK(error.retry_after() == std::chrono::seconds(2) && error.request_id() == "req-1");
       CHECK(std::string(error.what()).find("slow down") != std::string::npos && error.key_id() == "vault:k");
     }
-    for (mood = 2; mood <= 4; mood++) CHECK(code_of([&] { keyring.encrypt("x"); }) == CMK_ERR_PROVIDER);
+    for (mood = 2; mood <= 5; mood++) CHECK(code_of([&] { keyring.encrypt("x"); }) == CMK_ERR_PROVIDER);
+    for (; mood <= 7; mood++) {
+      try {
+        keyring.encrypt("x");
+        CHECK(false);
+      } catch (const cmkit::Error &error) {
+        CHECK(error.code() == CMK_ERR_UNAVAILABLE && error.retry_after() == std::chrono::seconds(mood == 6 ? 3 : 0));
+      }
+    }
     CHECK(alive == 1);
   }
   CHECK(alive == 0);
@@ -361,6 +495,10 @@ int main(int argc, char **argv) {
   CHECK(argc == 2);
   scratch = argv[1];
   documents();
+  texts_with_a_nul();
+  nothing_given();
+  moved_from();
+  errors_without_memory();
   local_keys();
   providers();
   key_stores();

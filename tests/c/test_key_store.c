@@ -12,7 +12,9 @@ struct table {
   } rows[ROWS];
   enum misbehaviour how;
   cmk_result code;
-  bool loses_races;
+  bool loses_races, loses_them_all;
+  const cmk_keyring *keyring; /* for `list`, to call back into */
+  cmk_result inner;
   int destroyed;
 };
 
@@ -73,7 +75,7 @@ static cmk_result replace(void *userdata, const uint8_t *id, const uint8_t *row,
   int i = find(table, id);
   CHECK(i >= 0 && tag_len == 1);
   if (table->loses_races) {
-    table->loses_races = false; /* Somebody else was faster, once. */
+    table->loses_races = table->loses_them_all; /* Somebody else was faster, once or always. */
     table->rows[i].version++;
   }
   bool unchanged = table->rows[i].version == *tag;
@@ -90,6 +92,9 @@ static cmk_result list(void *userdata, cmk_sink *sink) {
   struct table *table = userdata;
   cmk_result code;
   if (fails(table, sink, &code)) return code;
+  if (table->keyring != NULL) {
+    table->inner = cmk_keyring_rewrap_key_store(table->keyring, "local:new", CMK_RECIPIENTS_KEEP, NULL, NULL);
+  }
   for (int i = 0; i < ROWS; i++) {
     if (table->rows[i].used) CHECK(cmk_sink_put_id(sink, table->rows[i].id) == CMK_OK);
   }
@@ -124,6 +129,35 @@ static cmk_keyring *table_keyring(struct table *table, const char *key) {
   cmk_keyring_builder_free(builder);
   cmk_local_provider_free(provider);
   return keyring;
+}
+
+/* A builder whose store was replaced may be called by the old one's end. */
+static cmk_result builder_inner;
+static void destroy_that_calls(void *builder) {
+  builder_inner = cmk_keyring_builder_max_entries(builder, 7, NULL);
+}
+
+static void stores_that_are_replaced(void) {
+  cmk_error *e = NULL;
+  cmk_keyring_builder *builder = NULL;
+  OK(cmk_keyring_builder_new(&builder, &e), e);
+  cmk_key_store store;
+  memset(&store, 0, sizeof store);
+  store.struct_size = sizeof store;
+  store.userdata = builder;
+  store.get = get;
+  store.put_if_absent = put;
+  store.replace_if_unchanged = replace;
+  store.list = list;
+  store.destroy = destroy_that_calls;
+  OK(cmk_keyring_builder_key_store(builder, &store, &e), e);
+  builder_inner = CMK_PANIC;
+  OK(cmk_keyring_builder_key_store(builder, &store, &e), e);
+  CHECK(builder_inner == CMK_OK);
+  builder_inner = CMK_PANIC;
+  OK(cmk_keyring_builder_key_store_directory(builder, scratch("rows"), &e), e);
+  CHECK(builder_inner == CMK_OK);
+  cmk_keyring_builder_free(builder);
 }
 
 int main(int argc, char **argv) {
@@ -175,6 +209,21 @@ int main(int argc, char **argv) {
   CHECK(len == 6 && memcmp(out, "secret", 6) == 0);
   FAILS(cmk_keyring_rewrap_key_store(keyring, "local:new", 5, &rewritten, &e), CMK_ERR_INVALID_ARGUMENT, e);
 
+  /* A store that never replaces anything ends in an error, and not never. */
+  table.loses_races = table.loses_them_all = true;
+  CHECK(cmk_keyring_rewrap_key_store(keyring, "local:new", CMK_RECIPIENTS_ONLY, &rewritten, &e) == CMK_ERR_KEY_STORE);
+  CHECK(cmk_error_retryable(e) && rewritten == 0);
+  cmk_error_free(e);
+  e = NULL;
+  table.loses_races = table.loses_them_all = false;
+
+  /* A store that calls back is refused, not called for ever. */
+  table.keyring = keyring;
+  OK(cmk_keyring_rewrap_key_store(keyring, "local:new", CMK_RECIPIENTS_KEEP, &rewritten, &e), e);
+  CHECK(table.inner == CMK_ERR_POLICY && rewritten == 1);
+  table.keyring = NULL;
+
+  stores_that_are_replaced();
   cmk_keyring_free(third);
   cmk_keyring_free(second);
   cmk_keyring_free(keyring);

@@ -290,8 +290,11 @@ static void callbacks_that_call_back(void) {
   pipe.handle = encryptor;
   OK(cmk_encryptor_write(encryptor, text, sizeof text, &e), e);
   CHECK(pipe.inner == CMK_ERR_INVALID_STATE);
+  pipe.inner = CMK_OK;
+  OK(cmk_encryptor_write(encryptor, text, 5, &e), e);
+  OK(cmk_encryptor_finish(encryptor, &e), e); /* The end is written from within a call too. */
+  CHECK(pipe.inner == CMK_ERR_INVALID_STATE);
   pipe.handle = NULL;
-  OK(cmk_encryptor_finish(encryptor, &e), e);
   cmk_encryptor_free(encryptor);
 
   cmk_decryptor *decryptor = NULL;

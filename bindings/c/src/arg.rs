@@ -178,20 +178,19 @@ pub(crate) unsafe fn output<'a>(
     out_len: *mut usize,
 ) -> Outcome<Output<'a>> {
     // SAFETY: as above.
-    let len = unsafe { optional_out("out_len", out_len, 0) }?;
+    let len = unsafe { out("out_len", out_len, 0) };
     if capacity > 0 {
         check(name, p)?;
         check_len::<u8>(name, capacity)?;
     }
-    let output = Output {
+    // Before the question mark, so that the range becomes zero without a place for its length too.
+    let mut output = Output {
         p,
         capacity,
-        len,
+        len: None,
         done: false,
     };
-    if output.len.is_none() {
-        return Err(invalid("out_len is NULL"));
-    }
+    output.len = Some(len?);
     Ok(output)
 }
 

@@ -90,7 +90,10 @@ pub unsafe extern "C" fn cmk_keyring_builder_key_store_directory(
     err: *mut *mut cmk_error,
 ) -> cmk_result {
     call!(err; builder = shared(builder); path = path(path); => {
-        builder.0.enter()?.key_store = Some(Arc::new(DirectoryKeyStore::open_or_create(path)?));
+        let store = DirectoryKeyStore::open_or_create(path)?;
+        let previous = builder.0.enter()?.key_store.replace(Arc::new(store));
+        // After the builder was left: it may call back.
+        drop(previous);
         Ok(())
     })
 }
@@ -125,7 +128,7 @@ pub unsafe extern "C" fn cmk_keyring_builder_allow_key(
 }
 
 /// Also lets every key of this host unwrap, given as in a key id: "v.example.net", with its port if it has one. Exact, never a
-/// suffix.
+/// suffix; what no key id can have, such as a URL or capitals, fails the build of the keyring.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cmk_keyring_builder_allow_host(
     builder: *mut cmk_keyring_builder,

@@ -54,7 +54,8 @@ pub type cmk_store_list_callback =
 /// A key store: it keeps wrapped data keys by their ids, for the compact form. A row has at most 64 KiB and is not secret.
 ///
 /// Fill it with zeros, set struct_size, then the members. It is copied. The callbacks are called from any thread, several at a time, and may
-/// block. A failure is returned as a CMK_ERR_... and arrives as CMK_ERR_KEY_STORE.
+/// block. They must not call the keyring that is calling them, which is refused with CMK_ERR_POLICY, and must not free it. A failure is
+/// returned as a CMK_ERR_... and arrives as CMK_ERR_KEY_STORE.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct cmk_key_store {
@@ -70,7 +71,8 @@ pub struct cmk_key_store {
     pub replace_if_unchanged: cmk_store_replace_callback,
     /// Lists all rows.
     pub list: cmk_store_list_callback,
-    /// Or NULL. Called exactly once, when the last builder and keyring that know the store are gone; not if setting it failed.
+    /// Or NULL. Called exactly once, when the last builder, keyring and unfinished encryptor that know the store are gone; not if
+    /// setting it failed.
     pub destroy: cmk_destroy_callback,
 }
 

@@ -33,7 +33,8 @@ pub unsafe extern "C" fn cmk_keyring_local(
     })
 }
 
-/// Ends a keyring and wipes the data keys that it has cached. What was opened with it goes on.
+/// Ends a keyring and wipes the data keys that it has cached; an encryptor that isn't finished keeps them until it is finished or
+/// freed. What was opened with it goes on.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cmk_keyring_free(keyring: *mut cmk_keyring) {
     free!(keyring)

@@ -66,7 +66,7 @@ pub type cmk_owns_callback =
 /// A key provider: it holds keys and wraps and unwraps data keys with them.
 ///
 /// Fill it with zeros, set struct_size, then the members. It is copied. The callbacks are called from any thread, several at a time. They may block, but for
-/// `state` and `owns`. They must not call the keyring that is calling them, which is refused with CMK_ERR_POLICY.
+/// `state` and `owns`. They must not call the keyring that is calling them, which is refused with CMK_ERR_POLICY, and must not free it.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct cmk_provider {
@@ -84,7 +84,8 @@ pub struct cmk_provider {
     pub state: cmk_state_callback,
     /// Or NULL: the keys "NAME:...", with the provider's name.
     pub owns: cmk_owns_callback,
-    /// Or NULL. Called exactly once, when the last builder and keyring that know the provider are gone; not if adding it failed.
+    /// Or NULL. Called exactly once, when the last builder, keyring and unfinished encryptor that know the provider are gone; not if
+    /// adding it failed.
     pub destroy: cmk_destroy_callback,
 }
 

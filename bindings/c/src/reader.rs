@@ -35,7 +35,7 @@ pub type cmk_size_callback =
     Option<unsafe extern "C" fn(userdata: *mut c_void, size: *mut u64) -> i32>;
 
 /// Something that can be read at any offset. Fill it with zeros, set struct_size, then the members. It is copied. The callbacks are called
-/// from any thread, several at a time.
+/// from any thread, several at a time, also from threads of cmkit's that end before the call does. They must not free the reader.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct cmk_source {

@@ -147,9 +147,10 @@ pub const CMK_RETRY_NO: u32 = 2;
 pub struct cmk_failure {
     /// sizeof(cmk_failure).
     pub struct_size: usize,
-    /// What happened and what to do, as a sentence without a full stop; or NULL. Never put key bytes into it.
+    /// What happened and what to do, as a sentence without a full stop, of which 4096 characters are kept; or NULL, or empty. Never put
+    /// key bytes into it.
     pub message: *const c_char,
-    /// The id of the failed request, for a support or audit log; or NULL.
+    /// The id of the failed request, for a support or audit log; or NULL, or empty.
     pub request_id: *const c_char,
     /// How many milliseconds to wait; 0 when that isn't known.
     pub retry_after_ms: u64,
@@ -261,6 +262,7 @@ pub unsafe extern "C" fn cmk_sink_fail(
         let text = |name, p| {
             // SAFETY: the header asks the caller of cmk_sink_fail that these point to strings.
             let text = unsafe { crate::arg::optional_text(name, p) }?;
+            let text = text.filter(|text| !text.is_empty());
             Outcome::Ok(text.map(|text| text.chars().take(4096).collect::<String>()))
         };
         let detail = Detail {

@@ -18,12 +18,12 @@ use crate::keyring::cmk_keyring;
 use crate::result::cmk_result;
 use crate::structure::Structure;
 
-/// Takes all of `data`. Returns 0, an error number (errno), or CMK_CANCEL; after EINTR it is called again.
+/// Takes all of `data`. Called on the thread that uses the stream. Returns 0, an error number (errno), or CMK_CANCEL; after EINTR it is called again.
 pub type cmk_write_callback =
     Option<unsafe extern "C" fn(userdata: *mut c_void, data: *const u8, len: usize) -> i32>;
 
 /// Puts up to `capacity` bytes into `out` and their number into *out_len, which is 0 before; 0 means the end, and fewer than there is
-/// room for is fine. Returns 0, an error number (errno), or CMK_CANCEL; after EINTR it is called again.
+/// room for is fine. Called on the thread that uses the stream. Returns 0, an error number (errno), or CMK_CANCEL; after EINTR it is called again.
 pub type cmk_read_callback = Option<
     unsafe extern "C" fn(
         userdata: *mut c_void,
@@ -163,8 +163,8 @@ pub unsafe extern "C" fn cmk_encryptor_new(
     })
 }
 
-/// Begins an envelope that goes to a file descriptor. The descriptor is duplicated: the caller's may be closed right after. A closed pipe
-/// raises SIGPIPE, unless the program ignores it.
+/// Begins an envelope that goes to a file descriptor. The descriptor is duplicated: the caller's may be closed right after. It must be a
+/// blocking one: EAGAIN is a failure like others. A closed pipe raises SIGPIPE, unless the program ignores it.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cmk_encryptor_new_fd(
     keyring: *const cmk_keyring,
@@ -204,8 +204,9 @@ pub unsafe extern "C" fn cmk_encryptor_finish(
     err: *mut *mut cmk_error,
 ) -> cmk_result {
     call!(err; encryptor = shared(encryptor); => {
-        let stream = encryptor.0.enter()?.take().ok_or_else(finished)?;
-        stream.finish()?;
+        // In use until the end is written: the callback may call back here too.
+        let mut stream = encryptor.0.enter()?;
+        stream.take().ok_or_else(finished)?.finish()?;
         Ok(())
     })
 }
@@ -244,8 +245,8 @@ fn decryptor(
     )))))
 }
 
-/// Opens an envelope that comes from a callback; its header is read and checked at once. `userdata` stays the caller's and must live as long
-/// as the decryptor. `options` may be NULL.
+/// Opens an envelope that comes from a callback; its header is read and checked at once. It ends where the callback's bytes do: nothing may
+/// follow it. `userdata` stays the caller's and must live as long as the decryptor. `options` may be NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cmk_decryptor_new(
     keyring: *const cmk_keyring,
@@ -265,8 +266,8 @@ pub unsafe extern "C" fn cmk_decryptor_new(
     })
 }
 
-/// Opens an envelope that comes from a file descriptor, which is duplicated: the caller's may be closed right after. The two share
-/// their position.
+/// Opens an envelope that comes from a file descriptor and ends where that does. It is duplicated: the caller's may be closed right after.
+/// The two share their position. It must be a blocking one: EAGAIN is a failure like others.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cmk_decryptor_new_fd(
     keyring: *const cmk_keyring,

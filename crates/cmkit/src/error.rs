@@ -288,6 +288,33 @@ impl Error {
         Self::from_io(operation, error).in_file(path)
     }
 
+    /// The same without the names of files and workspaces.
+    pub(crate) fn without_names(self) -> Error {
+        const WITHHELD: &str = "(a file whose name is withheld)";
+        match self {
+            Self::File { source, .. } => Self::File {
+                path: WITHHELD.into(),
+                source: Box::new(source.without_names()),
+            },
+            Self::Io {
+                operation,
+                path: Some(_),
+                source,
+            } => Self::Io {
+                operation,
+                path: Some(WITHHELD.into()),
+                source,
+            },
+            Self::WorkspaceMismatch { .. } => Self::Policy {
+                problem: "the envelope belongs to another workspace than the keyring, or to none; use a keyring of the envelope's workspace".into(),
+            },
+            Self::AlreadyExists { .. } => Self::AlreadyExists {
+                what: "the output file".into(),
+            },
+            other => other,
+        }
+    }
+
     pub(crate) fn format(problem: &'static str) -> Error {
         Self::Format { problem }
     }

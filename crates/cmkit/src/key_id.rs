@@ -234,7 +234,8 @@ pub(crate) fn is_version(s: &str) -> bool {
             .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
 }
 
-fn is_authority(s: &str) -> bool {
+/// Whether this is a host of the grammar, with its port if it has one.
+pub(crate) fn is_authority(s: &str) -> bool {
     let (host, port) = match s.split_once(':') {
         Some((host, port)) => (host, Some(port)),
         None => (s, None),

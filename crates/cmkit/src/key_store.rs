@@ -10,7 +10,7 @@ use crate::error::Result;
 /// Keeps wrapped DEKs by their ids: a directory, a table, a blob container.
 ///
 /// A row is a whole header (docs/format.md, section 9): at most 65 536 bytes, not secret, authenticated by its own DEK. Called from any thread,
-/// without a lock of the keyring's held.
+/// without a lock of the keyring's held. An implementation must not call the keyring that is calling it: that is refused with an error.
 pub trait KeyStore: Send + Sync {
     /// The row of a DEK; `None` when there is none.
     ///

@@ -41,6 +41,7 @@
 //! The core has no network, no async runtime and no unsafe code, starts no thread that outlives a call, and reads the environment in
 //! [`default_dir`] only.
 
+mod audit;
 mod cache;
 mod capsule;
 mod cbor;
@@ -67,6 +68,7 @@ mod secret;
 mod stream;
 mod walk;
 
+pub use audit::{AuditEvent, AuditOperation, AuditSink, JsonLines};
 pub use census::{Census, SafeToDisable, Unreadable, Verdict, VersionUse};
 pub use context::EncryptionContext;
 pub use document::{decrypted_len, decrypted_len_of};
@@ -76,7 +78,9 @@ pub use file::{AtomicFile, FileOptions, Overwrite, Progress};
 pub use inspect::{Inspection, RecipientInfo, inspect};
 pub use key_id::{KeyId, KeyRef};
 pub use key_store::{DirectoryKeyStore, KeyStore, StoredKey};
-pub use keyring::{AllowEntry, DekPolicy, Keyring, KeyringBuilder};
+pub use keyring::{
+    AllowEntry, DekPolicy, Freshness, Keyring, KeyringBuilder, Maintenance, MaintenanceThread,
+};
 pub use provider::local::{KeyInfo, KeyType, LocalKeyProvider, VersionState, default_dir};
 pub use provider::{
     Answer, Call, DefaultKeyProvider, KeyProvider, KeyState, NewestKey, NewestRequest,

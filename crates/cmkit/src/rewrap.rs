@@ -16,6 +16,9 @@ use crate::key_id::KeyRef;
 use crate::keyring::{Keyring, MacKey, bad_row};
 use crate::secret::Dek;
 
+/// How often one row is read again because somebody else was faster. A key store that never replaces anything ends there too.
+const MAX_LOST_RACES: u32 = 16;
+
 /// What a rewrap is to do.
 ///
 /// The recipient whose key unwrapped the DEK is replaced by the new one. The others stay, byte for byte, unless [`only`](Self::only) drops them.
@@ -97,26 +100,40 @@ impl Keyring {
 
     /// Rewraps every row of the keyring's key store; how many were rewritten. A row that the keyring may not open fails it.
     ///
-    /// A row that changes meanwhile is read again, so that no concurrent rewrap is undone. After an error the rows done so far stay done, and
-    /// the same call may be made again.
+    /// A row that changes meanwhile is read again, up to 16 times, so that no concurrent rewrap is undone. After an error the rows done so far
+    /// stay done, and the same call may be made again.
     ///
     /// # Errors
     /// * Those of [`rewrap`](Self::rewrap) and of the [`KeyStore`](crate::KeyStore).
     pub fn rewrap_key_store(&self, rewrap: &Rewrap) -> Result<usize> {
-        let shared = self.shared();
+        self.refuse_reentry()?;
         let mut rewritten = 0;
-        for id in shared.with_key_store(|store| store.list())? {
-            // `None`: removed meanwhile, which is no failure.
-            while let Some(row) = shared.with_key_store(|store| store.get(&id))? {
-                check_row(&id, &row.bytes)?;
-                let new = self.rewrap(&row.bytes, rewrap)?;
-                if shared.with_key_store(|store| store.replace_if_unchanged(&id, &new, &row.tag))? {
-                    rewritten += 1;
-                    break;
-                }
-            }
+        for id in self.shared().with_key_store(|store| store.list())? {
+            rewritten += usize::from(self.rewrap_row(&id, rewrap)?);
         }
         Ok(rewritten)
+    }
+
+    /// Whether it was there: one removed meanwhile is no failure.
+    fn rewrap_row(&self, id: &DekId, rewrap: &Rewrap) -> Result<bool> {
+        let shared = self.shared();
+        for _ in 0..MAX_LOST_RACES {
+            let Some(row) = shared.with_key_store(|store| store.get(id))? else {
+                return Ok(false);
+            };
+            check_row(id, &row.bytes)?;
+            let new = self.rewrap(&row.bytes, rewrap)?;
+            if shared.with_key_store(|store| store.replace_if_unchanged(id, &new, &row.tag))? {
+                return Ok(true);
+            }
+        }
+        Err(Error::KeyStore {
+            problem: format!(
+                "the row of DEK {id} changed each of the {MAX_LOST_RACES} times that it was rewrapped, or the key store's tags are none; \
+                 look who else is rewrapping"
+            ),
+            retryable: true,
+        })
     }
 
     /// The new header, padded to the length of the old one where the old one is padded or a file's, or else to whole blocks.

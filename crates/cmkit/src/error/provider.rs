@@ -66,7 +66,7 @@ pub enum ProviderErrorKind {
 }
 
 impl ProviderErrorKind {
-    pub(super) fn error_kind(self) -> ErrorKind {
+    pub(crate) fn error_kind(self) -> ErrorKind {
         match self {
             Self::NotFound => ErrorKind::KeyNotFound,
             Self::Deleted => ErrorKind::KeyDeleted,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::error::{Error, Result};
-use crate::key_id::KeyRef;
+use crate::key_id::{KeyRef, is_authority};
 
 /// Messages that one DEK may ever encrypt.
 const MESSAGES_CEILING: u64 = 1 << 32;
@@ -100,6 +100,16 @@ pub enum AllowEntry {
 }
 
 impl AllowEntry {
+    /// That some key can match: a URL or a host in capitals would only be noticed when nothing decrypts.
+    pub(super) fn check(&self) -> Result<()> {
+        match self {
+            Self::Host(host) if !is_authority(host) => Err(Error::invalid(format!(
+                "{host:?} on the allow-list is no host; give it as in a key id, such as v.vault.azure.net, in small letters"
+            ))),
+            _ => Ok(()),
+        }
+    }
+
     pub(crate) fn permits(&self, key: &KeyRef) -> bool {
         match self {
             Self::Key(allowed) => allowed.same_key(key),

@@ -1,13 +1,12 @@
 //! What following a rotation asks of the providers.
 
-use super::entry::Holder;
 use super::{Keyring, Shared};
 use crate::capsule;
 use crate::envelope::{Core, DekId, Recipient};
 use crate::error::{Error, ProviderError, ProviderErrorKind, Result};
 use crate::key_id::KeyRef;
 use crate::key_store::{KeyStore, StoredKey};
-use crate::provider::{NewestKey, NewestRequest, UnwrapRequest};
+use crate::provider::NewestKey;
 use crate::secret::Dek;
 
 impl Keyring {
@@ -40,10 +39,6 @@ impl Keyring {
 }
 
 impl Shared {
-    pub(crate) fn newest_by(&self, provider: usize, key: &KeyRef) -> Result<Option<NewestKey>> {
-        Ok(self.call(|| self.providers[provider].newest(&NewestRequest::new(key)))?)
-    }
-
     /// As long as a capsule, and protecting nothing.
     fn nothing_to_wrap(&self) -> Result<[u8; capsule::CAPSULE_LEN]> {
         let mut bytes = [0; capsule::CAPSULE_LEN];
@@ -53,12 +48,9 @@ impl Shared {
 
     /// The DEK that one recipient gives.
     pub(crate) fn unwrap_again(&self, recipient: &Recipient<'_>, core: &Core) -> Result<Dek> {
-        let holder = Holder {
-            provider: self.provider_of(&recipient.key_id)?,
-            key: recipient.key_id.clone(),
-        };
-        let request = UnwrapRequest::new(&recipient.key_id, recipient.algorithm, recipient.wrapped);
-        let capsule = self.unwrap_by(&holder, &request)?;
+        let provider = self.provider_of(&recipient.key_id)?;
+        let holder = self.holder(recipient.key_id.clone(), provider, recipient.wrapped_at);
+        let capsule = self.unwrap_by(&holder, recipient.algorithm, recipient.wrapped)?;
         capsule::open(capsule.expose(), core)
     }
 }

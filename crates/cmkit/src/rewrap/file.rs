@@ -41,9 +41,9 @@ impl Keyring {
     pub fn rewrap_file(&self, path: impl AsRef<Path>, rewrap: &Rewrap) -> Result<RewrapOutcome> {
         let path = path.as_ref();
         // The sidecar belongs beside the file itself, not beside a link to it.
-        let real = fs::canonicalize(path).map_err(|e| Error::io_at("open", path, e))?;
-        self.rewrap_real_file(&real, rewrap)
-            .map_err(|e| e.in_file(path))
+        let real = fs::canonicalize(path).map_err(|e| Error::io_at("open", path, e));
+        real.and_then(|real| self.rewrap_real_file(&real, rewrap))
+            .map_err(|e| self.discreet(e.in_file(path)))
     }
 
     fn rewrap_real_file(&self, path: &Path, rewrap: &Rewrap) -> Result<RewrapOutcome> {
