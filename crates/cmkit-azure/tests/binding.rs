@@ -462,7 +462,7 @@ fn a_keyring_encrypts_under_a_key_in_a_vault() {
     }
     assert_eq!(
         cmkit::inspect(&envelopes[0]).unwrap().recipients[0].key_id,
-        world.kid
+        world.id()
     );
     world.vault.disable(&world.kid);
     let e = keyring().decrypt(&envelopes[0], &context).unwrap_err();
