@@ -238,7 +238,7 @@ fn without_get_a_version_is_needed_and_the_rest_is_unverified() {
     expect(
         wrap(&world.provider(), &world.key()),
         Denied,
-        &["may not get"],
+        &["lacks the permission get"],
     );
     let before = world.vault.count(Op::Get);
     assert!(world.builder().no_get().build().is_err());
