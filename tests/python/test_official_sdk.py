@@ -148,9 +148,14 @@ def test_sign_in(
     assert fake_vault.count(op) == (2 if source == "arc" else 1)
     assert fake_vault.count("challenge") == 1
     for entry in fake_vault.log():
-        at_node = entry["op"] not in ("imds", "app_service", "arc", "azure_ml")
-        assert entry["proxied"] == at_node
+        at_node = entry["op"] in ("imds", "app_service", "arc", "azure_ml")
+        assert entry["proxied"] != at_node
         assert entry["op"] != "unknown"
+    logged = str(fake_vault.log())
+    for secret in ("client_secret", "identity_header", "msi_secret"):
+        assert fake_vault.identity[secret] not in logged
+    # Every token begins like this.
+    assert "eyJ" not in logged
 
 
 def test_azure_ml_wants_a_client_id(

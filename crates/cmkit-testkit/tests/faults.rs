@@ -15,7 +15,7 @@ use std::thread;
 use std::time::Duration;
 
 use client::{Answer, imds, request, secure, send, send_plain, token, tunnel};
-use cmkit_testkit::{Certificate, Command, FakeVault, Op, Rule, TimeFormat, VaultChange};
+use cmkit_testkit::{Certificate, Command, Denial, FakeVault, Op, Rule, TimeFormat, VaultChange};
 use serde_json::json;
 
 const HOST: &str = "customer.vault.azure.net";
@@ -168,6 +168,52 @@ fn a_vault_can_be_gone() {
     assert!(try_get(&fake).is_err());
     gone(false);
     assert_eq!(get(&fake).status, 200);
+}
+
+#[test]
+fn a_vault_can_challenge_otherwise() {
+    let fake = with_key();
+    let ask = |host: &str| {
+        let target = "/keys/kek?api-version=7.4";
+        send(&fake, host, &request("GET", host, target, "", "")).unwrap()
+    };
+    for text in [
+        "Bearer authorization_uri=\"https://elsewhere.example/t\"",
+        "",
+    ] {
+        fake.change_vault(VaultChange {
+            host: HOST.into(),
+            challenge: Some(text.into()),
+            ..VaultChange::default()
+        });
+        let answer = ask(HOST);
+        assert_eq!(answer.status, 401);
+        assert_eq!(answer.header("WWW-Authenticate").unwrap_or_default(), text);
+    }
+    let other = ask("other.managedhsm.azure.net");
+    let challenge = other.header("WWW-Authenticate").unwrap();
+    assert!(challenge.ends_with("resource=\"https://managedhsm.azure.net\""));
+}
+
+#[test]
+fn permissions_are_taken_by_host() {
+    let fake = with_key();
+    let order = |host: &str| {
+        let denial = Denial {
+            host: Some(host.into()),
+            op: Op::Vault,
+            inner: "ForbiddenByPolicy".into(),
+        };
+        fake.order(Command::Deny(denial)).unwrap();
+    };
+    order("other.vault.azure.net");
+    assert_eq!(get(&fake).status, 200);
+    order(&HOST.to_uppercase());
+    let answer = get(&fake);
+    assert_eq!(
+        (answer.status, answer.inner().as_str()),
+        (403, "ForbiddenByPolicy")
+    );
 }
 
 #[test]

@@ -11,6 +11,7 @@ mod message_key;
 mod opening;
 mod outside;
 mod policy;
+mod rotation;
 mod sealing;
 mod standing;
 

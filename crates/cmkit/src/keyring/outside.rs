@@ -98,7 +98,7 @@ impl Shared {
         std::ptr::from_ref(self).addr()
     }
 
-    fn call<T>(&self, callee: impl FnOnce() -> T) -> T {
+    pub(super) fn call<T>(&self, callee: impl FnOnce() -> T) -> T {
         let _ = CALLING.try_with(|calling| calling.borrow_mut().push(self.address()));
         let _return = Return;
         callee()

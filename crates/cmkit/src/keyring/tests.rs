@@ -1,5 +1,6 @@
 //! What a keyring promises: when it asks its providers, when it doesn't, and what it refuses.
 
+mod audited;
 mod fakes;
 mod flights;
 mod forged;
