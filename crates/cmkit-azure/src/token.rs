@@ -280,13 +280,14 @@ impl Slot {
             Some(_) => &self.claims_flight,
             None => &self.flight,
         };
-        let patience = deadline.saturating_duration_since(begun);
-        let result = flight.run(patience, ready, work).unwrap_or_else(|| {
-            Err(identity(
-                "another thread is still signing in, and there was no time left to wait for it",
-            )
-            .retryable(true))
-        });
+        let result = flight
+            .run(|| clock.now(), deadline, ready, work)
+            .unwrap_or_else(|| {
+                Err(identity(
+                    "another thread is still signing in, and there was no time left to wait for it",
+                )
+                .retryable(true))
+            });
         operation.waited(clock.now().saturating_duration_since(begun));
         result.map_err(|e| e.during(operation))
     }
