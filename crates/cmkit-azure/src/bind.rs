@@ -131,9 +131,9 @@ impl Bindings {
             bound
         };
         let clock = &*rest.net.clock;
-        let patience = operation.patience(clock, FIRST_SIGN_IN);
+        let until = operation.patience(FIRST_SIGN_IN);
         let begun = clock.now();
-        let result = slot.flight.run(patience, ready, work);
+        let result = slot.flight.run(|| clock.now(), until, ready, work);
         if !worked.get() {
             operation.waited(clock.now().saturating_duration_since(begun));
         }

@@ -37,10 +37,9 @@ impl<'a> Operation<'a> {
         self.at_most(clock.now() + limit)
     }
 
-    /// How long to wait for another thread that does the same: as long as it may take itself.
-    pub(crate) fn patience(&self, clock: &dyn Clock, sign_in: Duration) -> Duration {
-        let deadline = self.at_most(self.deadline() + sign_in);
-        deadline.saturating_duration_since(clock.now())
+    /// When to stop waiting for another thread that does the same: it may take as long as this one may.
+    pub(crate) fn patience(&self, sign_in: Duration) -> Instant {
+        self.at_most(self.begun + self.limit + self.apart.get() + sign_in)
     }
 
     /// So much time was spent on what doesn't count.

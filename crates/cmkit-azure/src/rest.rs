@@ -1,13 +1,12 @@
 //! The three calls: get, wrap, unwrap.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine;
 use cmkit::{KeyId, KeyRef, ProviderError, ProviderErrorKind, SecretBytes, WrapAlgorithm};
 use serde::Deserialize;
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 use crate::audience::Audiences;
 use crate::call::Operation;
@@ -16,7 +15,7 @@ use crate::http::{Fault, FaultKind, Net, Request, Response, Route, retry_passing
 use crate::identity::Credential;
 use crate::key::{BASE64URL, KeyBundle, version_in};
 use crate::process::PerProcess;
-use crate::text::host_of;
+use crate::text::{JsonText, host_of};
 use crate::token::{AccessToken, Age, Tokens, seconds_left};
 
 pub(crate) mod challenge;
@@ -57,9 +56,9 @@ pub(crate) struct Rest {
 #[derive(Deserialize)]
 struct KeyResult<'a> {
     #[serde(borrow)]
-    kid: Option<Cow<'a, str>>,
+    kid: Option<JsonText<'a>>,
     #[serde(borrow)]
-    value: Option<Cow<'a, str>>,
+    value: Option<JsonText<'a>>,
 }
 
 impl Rest {
@@ -121,16 +120,11 @@ impl Rest {
                 .answered(&response)
                 .during(operation)
         };
-        let mut result: KeyResult<'_> = serde_json::from_slice(&response.body)
+        let result: KeyResult<'_> = serde_json::from_slice(&response.body)
             .map_err(|_| fail("the answer is not the result of a key operation"))?;
-        let value = result.value.as_ref().and_then(|value| decode_secret(value));
-        if let Some(Cow::Owned(copy)) = &mut result.value {
-            copy.zeroize();
-        }
-        let kid = result
-            .kid
-            .as_deref()
-            .ok_or_else(|| fail("the answer names no key"))?;
+        let value = result.value.and_then(|value| decode_secret(value.as_str()));
+        let kid = result.kid.ok_or_else(|| fail("the answer names no key"))?;
+        let kid = kid.as_str();
         if version_in(kid, key).as_ref() != Some(key) {
             return Err(wrong_key(kid, key).answered(&response).during(operation));
         }

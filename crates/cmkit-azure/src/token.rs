@@ -1,13 +1,12 @@
 //! Access tokens: what endpoints answer, and the cache per audience.
 
-use std::borrow::Cow;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use cmkit::ProviderError;
 use serde::Deserialize;
 use serde_json::Value;
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 use crate::call::Operation;
 use crate::clock::Clock;
@@ -16,6 +15,7 @@ use crate::flight::Flight;
 use crate::http::Net;
 use crate::http::date::loose_date;
 use crate::identity::{Credential, SignIn};
+use crate::text::JsonText;
 
 /// Seconds before its end at which a token is renewed.
 const EARLY: u64 = 300;
@@ -58,7 +58,7 @@ impl AccessToken {
 #[derive(Deserialize)]
 struct Answer<'a> {
     #[serde(borrow, alias = "accessToken")]
-    access_token: Option<Cow<'a, str>>,
+    access_token: Option<JsonText<'a>>,
     expires_in: Option<Value>,
     expires_on: Option<Value>,
 }
@@ -86,13 +86,10 @@ fn check(secret: Zeroizing<String>, expires: u64, now: u64) -> Result<AccessToke
 fn parse_parts(body: &[u8], now: u64) -> Result<(Zeroizing<String>, Option<u64>), &'static str> {
     let answer: Answer<'_> =
         serde_json::from_slice(body).map_err(|_| "it is not the JSON of a token")?;
-    let mut token = answer
+    let token = answer
         .access_token
         .ok_or("there is no access_token in it")?;
-    let secret = Zeroizing::new(token.as_ref().to_owned());
-    if let Cow::Owned(copy) = &mut token {
-        copy.zeroize();
-    }
+    let secret = Zeroizing::new(token.as_str().to_owned());
     let fits = !secret.is_empty() && secret.bytes().all(|b| b.is_ascii_graphic());
     fits.then_some(())
         .ok_or("its access_token is not one for a header")?;
@@ -283,13 +280,14 @@ impl Slot {
             Some(_) => &self.claims_flight,
             None => &self.flight,
         };
-        let patience = deadline.saturating_duration_since(begun);
-        let result = flight.run(patience, ready, work).unwrap_or_else(|| {
-            Err(identity(
-                "another thread is still signing in, and there was no time left to wait for it",
-            )
-            .retryable(true))
-        });
+        let result = flight
+            .run(|| clock.now(), deadline, ready, work)
+            .unwrap_or_else(|| {
+                Err(identity(
+                    "another thread is still signing in, and there was no time left to wait for it",
+                )
+                .retryable(true))
+            });
         operation.waited(clock.now().saturating_duration_since(begun));
         result.map_err(|e| e.during(operation))
     }

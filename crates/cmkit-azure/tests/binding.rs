@@ -238,7 +238,7 @@ fn without_get_a_version_is_needed_and_the_rest_is_unverified() {
     expect(
         wrap(&world.provider(), &world.key()),
         Denied,
-        &["may not get"],
+        &["lacks the permission get"],
     );
     let before = world.vault.count(Op::Get);
     assert!(world.builder().no_get().build().is_err());
@@ -462,7 +462,7 @@ fn a_keyring_encrypts_under_a_key_in_a_vault() {
     }
     assert_eq!(
         cmkit::inspect(&envelopes[0]).unwrap().recipients[0].key_id,
-        world.kid
+        world.id()
     );
     world.vault.disable(&world.kid);
     let e = keyring().decrypt(&envelopes[0], &context).unwrap_err();

@@ -24,7 +24,7 @@ const SECOND: Duration = Duration::from_secs(1);
 impl World {
     /// A provider that gives up after the first pause.
     fn hasty(&self) -> KeyVaultProvider {
-        self.builder().timeout(SECOND).build().unwrap()
+        self.builder().timeout(3 * SECOND).build().unwrap()
     }
 }
 

@@ -82,11 +82,11 @@ pub(crate) fn read(
         ),
         300..=399 => (
             ProviderErrorKind::Unavailable,
-            "the vault's place answers with a redirect, which is not followed; something else may be answering".into(),
+            "a redirect came in place of the vault's answer, and was not followed; something else may be answering there".into(),
         ),
         _ => (
             ProviderErrorKind::Unavailable,
-            "the vault answers with a status that it has no use for; something else may be answering".into(),
+            "a status came that Key Vault has no use for; something else may be answering there".into(),
         ),
     };
     let mut error = ProviderError::new(kind, message)
@@ -164,7 +164,7 @@ fn forbidden(
             ProviderErrorKind::Denied,
             {
                 let mut message = format!(
-                    "the {who} may not {right}; give it the role {:?} on the key or vault, and allow some minutes for that to spread",
+                    "the {who} lacks the permission {right}; give it the role {:?} on the key or vault, and allow some minutes for that to spread",
                     role(key)
                 );
                 if verb == Verb::Get {
