@@ -14,6 +14,7 @@ use crate::audit::AuditOperation;
 use crate::envelope::{self, Core, DekId, Header, Padding, Purpose, Recipient};
 use crate::error::{Error, ProviderError, ProviderErrorKind, Result};
 use crate::key_id::KeyRef;
+use crate::key_store::KeyStore;
 use crate::keyring::{Keyring, MacKey, bad_row};
 use crate::secret::Dek;
 
@@ -108,33 +109,13 @@ impl Keyring {
     /// * Those of [`rewrap`](Self::rewrap) and of the [`KeyStore`](crate::KeyStore).
     pub fn rewrap_key_store(&self, rewrap: &Rewrap) -> Result<usize> {
         self.refuse_reentry()?;
+        let store = self.own_key_store()?;
         let mut rewritten = 0;
-        for id in self.shared().with_key_store(|store| store.list())? {
-            rewritten += usize::from(self.rewrap_row(&id, rewrap)?);
+        for id in store.list()? {
+            let done = replace_row(&store, &id, |row| Ok(((), Some(self.rewrap(row, rewrap)?))))?;
+            rewritten += usize::from(done.is_some());
         }
         Ok(rewritten)
-    }
-
-    /// Whether it was there: one removed meanwhile is no failure.
-    fn rewrap_row(&self, id: &DekId, rewrap: &Rewrap) -> Result<bool> {
-        let shared = self.shared();
-        for _ in 0..MAX_LOST_RACES {
-            let Some(row) = shared.with_key_store(|store| store.get(id))? else {
-                return Ok(false);
-            };
-            check_row(id, &row.bytes)?;
-            let new = self.rewrap(&row.bytes, rewrap)?;
-            if shared.with_key_store(|store| store.replace_if_unchanged(id, &new, &row.tag))? {
-                return Ok(true);
-            }
-        }
-        Err(Error::KeyStore {
-            problem: format!(
-                "the row of DEK {id} changed each of the {MAX_LOST_RACES} times that it was rewrapped, or the key store's tags are none; \
-                 look who else is rewrapping"
-            ),
-            retryable: true,
-        })
     }
 
     /// The new header, padded to the length of the old one where the old one is padded or a file's, or else to whole blocks.
@@ -225,6 +206,36 @@ fn build_anew(
             problem: "a header can't be padded",
         }),
     }
+}
+
+/// Puts what `make` gives in the place of a row, if it gives something; `None`: there is no such row any more.
+///
+/// A row that changes meanwhile is read again, so that nobody's change is undone.
+fn replace_row<T>(
+    store: &dyn KeyStore,
+    id: &DekId,
+    mut make: impl FnMut(&[u8]) -> Result<(T, Option<Vec<u8>>)>,
+) -> Result<Option<T>> {
+    for _ in 0..MAX_LOST_RACES {
+        let Some(row) = store.get(id)? else {
+            return Ok(None);
+        };
+        check_row(id, &row.bytes)?;
+        let (made, new) = make(&row.bytes)?;
+        let Some(new) = new else {
+            return Ok(Some(made));
+        };
+        if store.replace_if_unchanged(id, &new, &row.tag)? {
+            return Ok(Some(made));
+        }
+    }
+    Err(Error::KeyStore {
+        problem: format!(
+            "the row of DEK {id} changed each of the {MAX_LOST_RACES} times that it was rewrapped, or the key store's tags are none; \
+             look who else is rewrapping"
+        ),
+        retryable: true,
+    })
 }
 
 /// That the row is this DEK's, and nothing else than a row: to rewrap another one would hide that it is in the wrong place.
