@@ -448,3 +448,29 @@ fn worthless_tokens_are_replaced() {
     seal(&keyring);
     assert_eq!(w.fake.count(Op::Entra), 2);
 }
+
+#[test]
+fn a_cached_document_allocates_no_more_than_under_a_local_key() {
+    let w = World::new();
+    let dir = tempfile::tempdir().unwrap();
+    let provider = cmkit::LocalKeyProvider::open_or_create(dir.path().join("keys")).unwrap();
+    provider.create_key("team", cmkit::KeyType::Oct256).unwrap();
+    let local = Keyring::builder()
+        .provider(Arc::new(provider))
+        .wrap_with(KeyRef::local("team").unwrap())
+        .build()
+        .unwrap();
+    let allocations = |keyring: &Keyring| {
+        let (mut out, mut back) = ([0; 4096], [0; 1024]);
+        let mut there_and_back = || {
+            let len = keyring.encrypt_into(&[7; 1024], &none(), &mut out).unwrap();
+            keyring
+                .decrypt_into(&out[..len], &none(), &mut back)
+                .unwrap();
+        };
+        there_and_back();
+        let counted = allocation_counter::measure(|| (0..100).for_each(|_| there_and_back()));
+        counted.count_total
+    };
+    assert_eq!(allocations(&w.keyring()), allocations(&local));
+}
