@@ -118,7 +118,18 @@ impl Shared {
             Some(limit) => Call::new().until(start + limit),
             None => Call::new(),
         };
-        let result = self.call(|| callee(&call));
+        let with_answer = |mut error: ProviderError| {
+            let answer = call.answer();
+            // Also an error that the provider found by itself in a good answer can be looked up in the service's log.
+            if answer.attempts > 0 {
+                error.request_id = error.request_id.or(answer.request_id);
+                error.region = error.region.or(answer.region);
+                let own = || call.id().to_owned();
+                error.client_request_id = error.client_request_id.or_else(|| Some(own()));
+            }
+            error
+        };
+        let result = self.call(|| callee(&call)).map_err(with_answer);
         let answer = call.answer();
         let error = result.as_ref().err();
         let named = result.as_ref().ok().and_then(used).unwrap_or(key);
@@ -130,12 +141,8 @@ impl Shared {
             failure: error.map(|e| e.kind.error_kind()),
             code: error.and_then(|e| e.code.as_deref()),
             call_id: call.id(),
-            request_id: error
-                .and_then(|e| e.request_id.as_deref())
-                .or(answer.request_id.as_deref()),
-            region: error
-                .and_then(|e| e.region.as_deref())
-                .or(answer.region.as_deref()),
+            request_id: answer.request_id.as_deref(),
+            region: answer.region.as_deref(),
             http_status: error.and_then(|e| e.http_status).or(answer.http_status),
             attempts: answer.attempts,
             duration: start.elapsed(),
