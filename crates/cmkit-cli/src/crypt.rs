@@ -11,7 +11,7 @@ use cmkit::{
 };
 
 use crate::args::{Common, Decrypt, Encrypt};
-use crate::discreet::shown;
+use crate::discreet::{is_discreet, shown};
 use crate::failure::{Doing, Failure, Result};
 use crate::keyrings::Keyrings;
 use crate::keys::Home;
@@ -69,7 +69,15 @@ impl<'a> Job<'a> {
         let pairs = common.context.iter().map(|(key, value)| (key, value));
         Ok(Self {
             doing,
-            context: EncryptionContext::new(pairs).map_err(|e| Failure::of(&e, doing))?,
+            context: EncryptionContext::new(pairs).map_err(|e| {
+                if is_discreet() {
+                    // The core's sentence may quote a key of it.
+                    return Failure::usage(
+                        "the encryption context is too long, or has a key twice",
+                    );
+                }
+                Failure::of(&e, doing)
+            })?,
             overwrite: if common.force {
                 Overwrite::Replace
             } else {

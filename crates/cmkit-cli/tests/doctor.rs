@@ -29,11 +29,17 @@ fn all_is_well() {
     let world = World::new("well");
     let kid = world.fake.create_key("well.vault.azure.net", "kek");
     let text = world.ok(&["doctor", unversioned(&kid)]);
-    assert!(text.starts_with(&format!("key {kid}\nas  auto: ")), "{text}");
+    assert!(
+        text.starts_with(&format!("key {kid}\nas  auto: ")),
+        "{text}"
+    );
     for check in CHECKS {
         assert!(text.contains(&format!("pass  {check} ")), "{check}: {text}");
     }
-    assert!(text.contains("RSA of 3072 bits") && text.contains("does not expire"), "{text}");
+    assert!(
+        text.contains("RSA of 3072 bits") && text.contains("does not expire"),
+        "{text}"
+    );
     assert!(!text.contains("several keys"));
 }
 
@@ -54,14 +60,20 @@ fn each_failure_says_what_to_do() {
     assert!(text.contains("--enable-purge-protection true"), "{text}");
     assert!(text.contains("FAIL  unwrap "), "{text}");
     assert!(text.contains("skip  latency "), "{text}");
-    assert!(text.contains("pass  soft delete ") && text.contains("pass  wrap "), "{text}");
+    assert!(
+        text.contains("pass  soft delete ") && text.contains("pass  wrap "),
+        "{text}"
+    );
 
     let ended = world.run(&["doctor", "--json", &kid]);
     assert_eq!(ended.code, Some(1));
     let report: Value = serde_json::from_slice(&ended.stdout).unwrap();
     assert_eq!(report["healthy"], false);
     let checks = report["keys"][0]["checks"].as_array().unwrap();
-    let names: Vec<_> = checks.iter().map(|c| c["check"].as_str().unwrap()).collect();
+    let names: Vec<_> = checks
+        .iter()
+        .map(|c| c["check"].as_str().unwrap())
+        .collect();
     assert_eq!(names, CHECKS);
     let failed = checks.iter().filter(|c| c["outcome"] == "fail");
     let failed: Vec<_> = failed.map(|c| c["check"].as_str().unwrap()).collect();
@@ -76,8 +88,14 @@ fn several_keys_and_local_ones() {
     world.ok(&["key", "create", "team"]);
     let text = world.ok(&["doctor", &kid, &other, "local:team"]);
     assert_eq!(text.matches("\nas  ").count(), 3, "{text}");
-    assert!(text.contains("key local:team/") && text.contains("the key directory "), "{text}");
-    assert!(text.contains("keep reads alive") && text.contains("writes go on only until"), "{text}");
+    assert!(
+        text.contains("key local:team/") && text.contains("the key directory "),
+        "{text}"
+    );
+    assert!(
+        text.contains("keep reads alive") && text.contains("writes go on only until"),
+        "{text}"
+    );
     let report: Value =
         serde_json::from_str(&world.ok(&["doctor", "--json", &kid, &other])).unwrap();
     assert_eq!(report["healthy"], true);

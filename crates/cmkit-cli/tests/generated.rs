@@ -54,11 +54,22 @@ fn every_command_has_help() {
         ("rotate", &VAULT),
         ("census", &VAULT),
         ("doctor", &VAULT[..12]),
-        ("rewrap", &["--to", "--only", "--key", "--allow-other-vault"]),
-        ("rotate", &["--key", "--dry-run", "--keep-old", "--json", "-q"]),
+        (
+            "rewrap",
+            &["--to", "--only", "--key", "--allow-other-vault"],
+        ),
+        (
+            "rotate",
+            &["--key", "--dry-run", "--keep-old", "--json", "-q"],
+        ),
         (
             "census",
-            &["--safe-to-disable", "--poll-interval", "--dek-age", "--json"],
+            &[
+                "--safe-to-disable",
+                "--poll-interval",
+                "--dek-age",
+                "--json",
+            ],
         ),
         ("doctor", &["--json", "KEYID"]),
         (
@@ -109,7 +120,13 @@ fn completions_are_scripts() {
             script.contains("cmkit") && script.contains("rewrap"),
             "{shell}"
         );
-        for new in ["rotate", "census", "doctor", "safe-to-disable", "allow-host"] {
+        for new in [
+            "rotate",
+            "census",
+            "doctor",
+            "safe-to-disable",
+            "allow-host",
+        ] {
             assert!(script.contains(new), "{shell}: {new}");
         }
     }

@@ -32,22 +32,40 @@ fn a_rotation_is_followed_and_finished_later() {
 
     let before = world.place.read("tree/a.cmk");
     let dry = world.ok(&["rotate", "--dry-run", "--key", key, "tree"]);
-    assert!(dry.contains("tree/a.cmk: would be wrapped by the newest version too"), "{dry}");
-    assert!(dry.contains("2 envelopes: 2 ") && dry.contains("nothing was changed"), "{dry}");
+    assert!(
+        dry.contains("tree/a.cmk: would be wrapped by the newest version too"),
+        "{dry}"
+    );
+    assert!(
+        dry.contains("2 envelopes: 2 ") && dry.contains("nothing was changed"),
+        "{dry}"
+    );
     assert_eq!(world.place.read("tree/a.cmk"), before);
 
     let done = world.ok(&["rotate", "--key", key, "tree"]);
-    assert!(done.contains("tree/b.cmk: wrapped by the newest version too, the old wrap kept until 2"), "{done}");
+    assert!(
+        done.contains("tree/b.cmk: wrapped by the newest version too, the old wrap kept until 2"),
+        "{done}"
+    );
     assert!(done.contains("run it again after 2"), "{done}");
     assert_eq!(recipients(&world, "tree/a.cmk"), [&*old, &*new]);
     let again = world.ok(&["rotate", "--key", key, "tree"]);
-    assert!(again.starts_with("2 envelopes: 2 with an old wrap that is still kept"), "{again}");
+    assert!(
+        again.starts_with("2 envelopes: 2 with an old wrap that is still kept"),
+        "{again}"
+    );
 
     let json = lines(&world.ok(&["rotate", "--keep-old", "0", "--json", "--key", key, "tree"]));
     assert_eq!(json.len(), 3);
-    assert!(json[..2].iter().all(|line| line["outcome"] == "finished"), "{json:?}");
+    assert!(
+        json[..2].iter().all(|line| line["outcome"] == "finished"),
+        "{json:?}"
+    );
     let summary = &json[2]["summary"];
-    assert_eq!((&summary["finished"], &summary["envelopes"]), (&json!(2), &json!(2)));
+    assert_eq!(
+        (&summary["finished"], &summary["envelopes"]),
+        (&json!(2), &json!(2))
+    );
     assert_eq!(summary["newest"], json!([new]));
     assert_eq!(recipients(&world, "tree/b.cmk"), [&*new]);
     world.fake.disable(&old);
@@ -63,10 +81,19 @@ fn local_keys_rotate_too() {
     world.ok(&["encrypt", "-o", "b.cmk", "a"]);
     world.ok(&["key", "create", "team"]);
     world.ok(&["encrypt", "--key", "local:team", "-o", "c.cmk", "a"]);
-    let new = world.ok(&["key", "rotate", "default"]).trim_end().to_owned();
+    let new = world
+        .ok(&["key", "rotate", "default"])
+        .trim_end()
+        .to_owned();
     let done = world.ok(&["rotate", "--keep-old", "0", "a.cmk", "b.cmk", "c.cmk"]);
-    assert!(done.contains("a.cmk: moved to the newest version"), "{done}");
-    assert!(done.contains("3 envelopes: 2 moved to the newest version, 1 under other keys"), "{done}");
+    assert!(
+        done.contains("a.cmk: moved to the newest version"),
+        "{done}"
+    );
+    assert!(
+        done.contains("3 envelopes: 2 moved to the newest version, 1 under other keys"),
+        "{done}"
+    );
     assert_eq!(recipients(&world, "a.cmk"), [new]);
     assert_eq!(world.calls(), 0);
 }
@@ -84,18 +111,35 @@ fn the_worst_decides_and_the_others_go_on() {
     world.place.write("bad.cmk", &bytes);
     world.place.write("other", "no envelope");
     world.fake.rotate(&world.host, "kek");
-    let ended = world.run(&["rotate", "--key", key, "missing", "bad.cmk", "other", "good.cmk"]);
+    let ended = world.run(&[
+        "rotate", "--key", key, "missing", "bad.cmk", "other", "good.cmk",
+    ]);
     assert_eq!(ended.code, Some(3), "{}", ended.stderr);
     ended.said(&["missing", "bad.cmk", "other"]);
     let text = String::from_utf8(ended.stdout).unwrap();
-    assert!(text.contains("good.cmk: wrapped by the newest version too"), "{text}");
-    assert!(text.contains("4 envelopes") && text.contains("3 failed"), "{text}");
-    assert_eq!(world.run(&["rotate", "--key", key, "missing"]).code, Some(1));
+    assert!(
+        text.contains("good.cmk: wrapped by the newest version too"),
+        "{text}"
+    );
+    assert!(
+        text.contains("4 envelopes") && text.contains("3 failed"),
+        "{text}"
+    );
+    assert_eq!(
+        world.run(&["rotate", "--key", key, "missing"]).code,
+        Some(1)
+    );
 
-    world.run(&["rotate", "--key", &old, "good.cmk"]).failed(4, &["without"]);
-    world.run(&["rotate", "--keep-old", "soon", "good.cmk"]).failed(2, &["24h"]);
+    world
+        .run(&["rotate", "--key", &old, "good.cmk"])
+        .failed(4, &["without"]);
+    world
+        .run(&["rotate", "--keep-old", "soon", "good.cmk"])
+        .failed(2, &["24h"]);
     let none = format!("https://{}/keys/none", world.host);
-    world.run(&["rotate", "--key", &none, "good.cmk"]).failed(4, &[&none]);
+    world
+        .run(&["rotate", "--key", &none, "good.cmk"])
+        .failed(4, &[&none]);
 }
 
 #[test]
@@ -127,9 +171,19 @@ fn an_interrupt_leaves_all_whole() {
     for name in names {
         world.opens(name, key);
     }
-    assert!(world.place.names().iter().all(|name| !name.contains("rewrap")));
+    assert!(
+        world
+            .place
+            .names()
+            .iter()
+            .all(|name| !name.contains("rewrap"))
+    );
     world.ok(&args);
-    assert!(names.iter().all(|name| recipients(&world, name).contains(&new)));
+    assert!(
+        names
+            .iter()
+            .all(|name| recipients(&world, name).contains(&new))
+    );
 }
 
 #[test]
@@ -142,24 +196,41 @@ fn a_census_knows_what_is_safe_to_disable() {
     world.place.write("tree/readme", "no envelope");
     let text = world.ok(&["census", "tree"]);
     assert!(text.contains(&old) && text.contains("tree/a.cmk"), "{text}");
-    assert!(text.contains("1 headers") && text.contains("1 other files"), "{text}");
+    assert!(
+        text.contains("1 headers") && text.contains("1 other files"),
+        "{text}"
+    );
 
     let safe = ["census", "tree", "--safe-to-disable", &old];
     let no = world.run(&safe);
     assert_eq!(no.code, Some(1), "{}", no.stderr);
     let text = String::from_utf8(no.stdout).unwrap();
-    assert!(text.contains("no: ") && text.contains("rotate the key first"), "{text}");
+    assert!(
+        text.contains("no: ") && text.contains("rotate the key first"),
+        "{text}"
+    );
 
     let new = world.fake.rotate(&world.host, "kek");
     world.ok(&["rotate", "--keep-old", "0", "--key", key, "tree"]);
     // Others may be writing under the old version for two hours.
     let no = world.run(&safe);
     let text = String::from_utf8(no.stdout).unwrap();
-    assert!(no.code == Some(1) && text.contains("begin another one in"), "{text}");
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
-    world.fake.set_attributes(&new, json!({"created": now - 2 * 3600 - 60}));
+    assert!(
+        no.code == Some(1) && text.contains("begin another one in"),
+        "{text}"
+    );
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap()
+        .as_secs();
+    world
+        .fake
+        .set_attributes(&new, json!({"created": now - 2 * 3600 - 60}));
     let yes = world.ok(&safe);
-    assert!(yes.contains(&format!("yes: {old} may be disabled")), "{yes}");
+    assert!(
+        yes.contains(&format!("yes: {old} may be disabled")),
+        "{yes}"
+    );
     let longer = [&safe[..], &["--dek-age", "24h"]].concat();
     assert_eq!(world.run(&longer).code, Some(1));
 
@@ -168,11 +239,15 @@ fn a_census_knows_what_is_safe_to_disable() {
     assert_eq!(json["versions"][0]["key_id"], *new);
     assert_eq!(json["versions"][0]["only_key"], 1);
 
-    world.place.write("tree/a.cmk", &world.place.read("tree/a.cmk")[..100]);
+    world
+        .place
+        .write("tree/a.cmk", &world.place.read("tree/a.cmk")[..100]);
     world.run(&["census", "tree"]).said(&["tree/a.cmk"]);
     assert_eq!(world.run(&["census", "tree"]).code, Some(1));
     assert_eq!(world.run(&safe).code, Some(1));
-    world.run(&["census", "tree", "--safe-to-disable", key]).failed(2, &["version"]);
+    world
+        .run(&["census", "tree", "--safe-to-disable", key])
+        .failed(2, &["version"]);
 }
 
 #[test]
@@ -200,22 +275,61 @@ fn high_business_impact_names_nothing() {
     };
     run(&["encrypt", "--key", key, "acquisition"], 1);
     run(&["decrypt", "--key", key, "-o", "out", name], 4);
-    run(&["decrypt", "--key", key, "--workspace", "merger-ws", "-o", "out", name], 3);
+    run(
+        &[
+            "decrypt",
+            "--key",
+            key,
+            "--workspace",
+            "merger-ws",
+            "-o",
+            "out",
+            name,
+        ],
+        3,
+    );
     run(&["decrypt", "-o", "out", "acquisition.none"], 1);
     run(&["decrypt", "--key", key, "acquisition"], 2);
     run(&["decrypt", "-o", "out", name], 4);
     run(&["decrypt", "--context", "project-x", name], 2);
     run(&["decrypt", "--frob=acquisition", name], 2);
+    let twice = ["--context", "project-x=1", "--context", "project-x=2"];
+    run(&[&["decrypt", name][..], &twice].concat(), 2);
     let new = world.fake.rotate(&world.host, "kek");
-    let told = run(&["rotate", "--key", key, name, "acquisition", "acquisition.none"], 3);
+    let told = run(
+        &[
+            "rotate",
+            "--key",
+            key,
+            name,
+            "acquisition",
+            "acquisition.none",
+        ],
+        3,
+    );
     let text = String::from_utf8(told.stdout).unwrap();
-    assert!(text.starts_with("3 envelopes: 1 wrapped by the newest version too, 2 failed"), "{text}");
+    assert!(
+        text.starts_with("3 envelopes: 1 wrapped by the newest version too, 2 failed"),
+        "{text}"
+    );
     run(&["rotate", "--json", "--key", key, name, "acquisition"], 3);
     let census = run(&["census", name, "acquisition.none"], 1);
     let text = String::from_utf8(census.stdout).unwrap();
-    assert!(text.contains(&new) && text.contains("1 unreadable"), "{text}");
+    assert!(
+        text.contains(&new) && text.contains("1 unreadable"),
+        "{text}"
+    );
     run(&["census", "--json", name, "acquisition.none"], 1);
-    run(&["census", "--safe-to-disable", &old, name, "acquisition.none"], 1);
+    run(
+        &[
+            "census",
+            "--safe-to-disable",
+            &old,
+            name,
+            "acquisition.none",
+        ],
+        1,
+    );
     run(&["rewrap", "--to", key, name, "acquisition.none"], 1);
 
     let audit = String::from_utf8(world.place.read("audit.jsonl")).unwrap();
@@ -223,7 +337,13 @@ fn high_business_impact_names_nothing() {
     for secret in secrets {
         assert!(!audit.contains(secret), "{audit}");
     }
-    let mut command = world.command(Source::ClientSecret, &["decrypt", "-o", "out", "acquisition.none"]);
-    let output = command.env("CMKIT_HIGH_BUSINESS_IMPACT", "true").output().unwrap();
+    let mut command = world.command(
+        Source::ClientSecret,
+        &["decrypt", "-o", "out", "acquisition.none"],
+    );
+    let output = command
+        .env("CMKIT_HIGH_BUSINESS_IMPACT", "true")
+        .output()
+        .unwrap();
     silent(&output.into(), "by the environment");
 }

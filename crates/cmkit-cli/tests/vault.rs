@@ -30,9 +30,26 @@ fn there_and_back_as_several_identities() {
             assert!(output.status.success(), "{identity}");
             output.stdout
         };
-        run(&["encrypt", "--force", "--key", key, "--identity", identity, "a"]);
+        run(&[
+            "encrypt",
+            "--force",
+            "--key",
+            key,
+            "--identity",
+            identity,
+            "a",
+        ]);
         assert_eq!(recipients(&world, "a.cmk"), [&*kid]);
-        let args = ["decrypt", "--key", key, "--identity", identity, "-o", "-", "a.cmk"];
+        let args = [
+            "decrypt",
+            "--key",
+            key,
+            "--identity",
+            identity,
+            "-o",
+            "-",
+            "a.cmk",
+        ];
         assert_eq!(run(&args), b"text");
     }
     assert!(!world.place.home().exists(), "no local key was needed");
@@ -89,11 +106,16 @@ fn what_is_not_allowed_calls_nothing() {
     world.place.write("b", "text");
     for (key, words) in [
         ("https://kek.example/keys/a", "not a host of Key Vault"),
-        ("https://vault.azure.net.example/keys/a", "not a host of Key Vault"),
+        (
+            "https://vault.azure.net.example/keys/a",
+            "not a host of Key Vault",
+        ),
         ("https://V.vault.azure.net/keys/a", "lower-case"),
         ("http://v.vault.azure.net/keys/a", "scheme"),
     ] {
-        world.run(&["encrypt", "--key", key, "b"]).failed(2, &[words]);
+        world
+            .run(&["encrypt", "--key", key, "b"])
+            .failed(2, &[words]);
         assert!(!world.place.path("b.cmk").exists());
     }
     let refused = world.run(&["key", "rotate", &kid]);
@@ -105,7 +127,10 @@ fn all_keys_of_a_host_can_be_allowed() {
     let world = World::new("hosts");
     world.sealed("a.cmk", &world.key("kek"));
     let open = ["decrypt", "-o", "-", "a.cmk"];
-    assert_eq!(world.ok(&[&open[..], &["--allow-host", &world.host]].concat()), "text");
+    assert_eq!(
+        world.ok(&[&open[..], &["--allow-host", &world.host]].concat()),
+        "text"
+    );
     let mut command = world.command(Source::ClientSecret, &open);
     let hosts = format!("other.vault.azure.net, {}", world.host);
     let output = command.env("CMKIT_ALLOW_HOSTS", hosts).output().unwrap();
@@ -122,7 +147,9 @@ fn a_no_of_the_vault_is_4() {
     world.fake.disable(&kid);
     let open = |name: &str, kid: &str| world.run(&["decrypt", "--key", kid, "-o", "-", name]);
     open("disabled.cmk", &kid).failed(4, &["disabled.cmk", &kid, "disabled"]);
-    world.run(&["encrypt", "--key", &kid, "plain"]).failed(4, &["disabled"]);
+    world
+        .run(&["encrypt", "--key", &kid, "plain"])
+        .failed(4, &["disabled"]);
 
     let kid = world.key("deleted");
     world.sealed("deleted.cmk", &kid);
@@ -133,7 +160,10 @@ fn a_no_of_the_vault_is_4() {
     world.sealed("denied.cmk", &kid);
     world.deny(Op::Unwrap);
     let refused = open("denied.cmk", &kid);
-    refused.failed(4, &["denied.cmk", &kid, "ForbiddenByRbac", "signed in as auto: "]);
+    refused.failed(
+        4,
+        &["denied.cmk", &kid, "ForbiddenByRbac", "signed in as auto: "],
+    );
     assert!(!world.place.names().contains(&"plain.cmk".to_owned()));
 }
 
@@ -146,7 +176,9 @@ fn out_of_reach_is_5() {
     throttled.retry_after = Some(3600);
     world.rule(throttled);
     let open = ["decrypt", "--key", &kid, "-o", "-", "a.cmk"];
-    world.run(&open).failed(5, &["a.cmk", "try again in 3600 s"]);
+    world
+        .run(&open)
+        .failed(5, &["a.cmk", "try again in 3600 s"]);
     // A fault that passes is waited for.
     world.rule(Rule::status(Op::Unwrap, 503).times(1));
     world.opens("a.cmk", &kid);
@@ -162,7 +194,9 @@ fn out_of_reach_is_5() {
     let ended: common::Ended = command.env("CMKIT_IDENTITY", "me").output().unwrap().into();
     ended.failed(2, &["CMKIT_IDENTITY", "azure-ml"]);
     let wanting = [&open[..], &["--identity", "workload"]].concat();
-    world.run(&wanting).failed(2, &["AZURE_FEDERATED_TOKEN_FILE"]);
+    world
+        .run(&wanting)
+        .failed(2, &["AZURE_FEDERATED_TOKEN_FILE"]);
 }
 
 #[test]
@@ -176,13 +210,20 @@ fn keys_must_meet_the_rules() {
     });
     let kid = world.key("kek");
     let refused = world.run(&["encrypt", "--key", &kid, "a"]);
-    refused.failed(4, &["purge protection is not on", "--enable-purge-protection"]);
+    refused.failed(
+        4,
+        &["purge protection is not on", "--enable-purge-protection"],
+    );
     assert!(!world.place.path("a.cmk").exists());
 
     let small = json!({"kty": "RSA", "key_size": 2048});
-    let kid = world.fake.create_key_with("rules.vault.azure.net", "small", small);
+    let kid = world
+        .fake
+        .create_key_with("rules.vault.azure.net", "small", small);
     let encrypt = ["encrypt", "--key", &kid, "a"];
-    world.run(&encrypt).failed(4, &["2048 bits", "`--allow-rsa-2048`"]);
+    world
+        .run(&encrypt)
+        .failed(4, &["2048 bits", "`--allow-rsa-2048`"]);
     let mut command = world.command(Source::ClientSecret, &encrypt);
     let output = command.env("CMKIT_ALLOW_RSA_2048", "1").output().unwrap();
     assert!(output.status.success());
@@ -199,7 +240,9 @@ fn without_get() {
     let kid = world.key("kek");
     world.deny(Op::Get);
     world.place.write("a", "text");
-    world.run(&["encrypt", "--key", &kid, "a"]).failed(4, &["get"]);
+    world
+        .run(&["encrypt", "--key", &kid, "a"])
+        .failed(4, &["get"]);
     let named = ["encrypt", "--no-get", "--key", unversioned(&kid), "a"];
     world.run(&named).failed(2, &["name it with its version"]);
     world.ok(&["encrypt", "--no-get", "--key", &kid, "a"]);
@@ -215,18 +258,31 @@ fn a_rewrap_stays_in_its_vault() {
     let world = World::new("moves");
     let kid = world.key("kek");
     let new = world.key("new");
-    let elsewhere = world.fake.create_key("elsewhere.managedhsm.azure.net", "kek");
+    let elsewhere = world
+        .fake
+        .create_key("elsewhere.managedhsm.azure.net", "kek");
     world.sealed("a.cmk", &kid);
     let rewrap = |to: &str, more: &[&str]| {
         world.run(&[&["rewrap", "--key", &kid, "--to", to, "a.cmk"], more].concat())
     };
     let before = world.place.read("a.cmk");
-    rewrap(&elsewhere, &[]).failed(4, &["a.cmk", "`--allow-other-vault`", "nothing was changed"]);
+    rewrap(&elsewhere, &[]).failed(
+        4,
+        &["a.cmk", "`--allow-other-vault`", "nothing was changed"],
+    );
     assert_eq!(world.place.read("a.cmk"), before);
 
     assert_eq!(rewrap(&new, &[]).code, Some(0));
     assert_eq!(recipients(&world, "a.cmk"), [&*new]);
-    let to = ["rewrap", "--key", &new, "--to", &elsewhere, "--allow-other-vault", "a.cmk"];
+    let to = [
+        "rewrap",
+        "--key",
+        &new,
+        "--to",
+        &elsewhere,
+        "--allow-other-vault",
+        "a.cmk",
+    ];
     assert!(world.ok(&to).contains(&elsewhere));
     assert_eq!(recipients(&world, "a.cmk"), [&*elsewhere]);
 }
@@ -250,9 +306,15 @@ fn every_call_is_a_line_of_the_audit_file() {
     assert_eq!(lines[0]["outcome"], "ok");
     let unwrap = lines.iter().find(|l| l["operation"] == "unwrap").unwrap();
     assert_eq!(unwrap["outcome"], "KeyDisabled");
-    assert!(lines.iter().all(|l| l["key"].as_str().unwrap().starts_with(unversioned(&kid))));
+    assert!(
+        lines
+            .iter()
+            .all(|l| l["key"].as_str().unwrap().starts_with(unversioned(&kid)))
+    );
     assert!(lines.iter().all(|l| l["workspace"] == "contoso-ws"));
-    assert!(!text.contains("a.cmk") && !text.contains(&world.fake.addresses().identity.client_secret));
+    assert!(
+        !text.contains("a.cmk") && !text.contains(&world.fake.addresses().identity.client_secret)
+    );
 
     let unwritable = ["encrypt", "--audit", "no/such/dir", "--key", &kid, "a"];
     world.run(&unwritable).failed(1, &["audit"]);
