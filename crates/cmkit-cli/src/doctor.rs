@@ -31,7 +31,7 @@ pub(crate) fn run(args: args::Doctor, home: &Home) -> Result {
         }
         examined.push(found);
     }
-    let several = examined.len() > 1;
+    let several = examined.len() > 1 && provider.is_some();
     if args.json {
         print(&as_json(&examined, several)?)?;
     } else if several {

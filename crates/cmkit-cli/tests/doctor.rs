@@ -119,5 +119,10 @@ fn a_local_key_alone() {
     }
     let text = String::from_utf8(world.run(&["doctor", &id]).stdout).unwrap();
     assert!(text.contains("cmkit key enable"), "{text}");
+    assert!(!world.ok(&["key", "create", "second"]).is_empty());
+    let text = world
+        .run(&["doctor", "local:second", "local:second"])
+        .stdout;
+    assert!(!String::from_utf8(text).unwrap().contains("reads alive"));
     assert_eq!(world.calls(), 0);
 }
