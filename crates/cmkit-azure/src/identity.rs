@@ -202,7 +202,7 @@ impl Identity {
             "auto" => Self::auto(),
             "app-service" => Self::app_service(),
             "arc" => Self::arc(),
-            "azure-ml" => Self::azure_ml(),
+            "azure-ml" | "azureml" => Self::azure_ml(),
             "workload" => Self::workload(),
             "client-secret" => Self::client_secret(),
             "imds" => Self::imds(),

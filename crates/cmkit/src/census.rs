@@ -50,6 +50,7 @@ pub struct Census {
     unreadable_count: u64,
     unreadable: Vec<Unreadable>,
     is_partial: bool,
+    is_discreet: bool,
 }
 
 /// How much one key version is used.
@@ -83,7 +84,8 @@ pub struct Unreadable {
 }
 
 impl Keyring {
-    /// Begins a census as of now. Of the keyring only its clock plays a part.
+    /// Begins a census as of now. Of the keyring only its clock plays a part, and whether it is for
+    /// [high business impact](crate::KeyringBuilder::high_business_impact): then the census keeps no names.
     #[must_use]
     pub fn census(&self) -> Census {
         Census {
@@ -97,6 +99,7 @@ impl Keyring {
             unreadable_count: 0,
             unreadable: Vec::new(),
             is_partial: false,
+            is_discreet: self.is_high_business_impact(),
         }
     }
 }
@@ -191,7 +194,7 @@ impl Census {
             version.old_kept += u64::from(is_old);
             version.oldest_wrap = version.oldest_wrap.min(recipient.wrapped_at);
             version.newest_wrap = version.newest_wrap.max(recipient.wrapped_at);
-            if version.example.is_none() {
+            if version.example.is_none() && !self.is_discreet {
                 version.example = name.map(str::to_owned);
             }
         }

@@ -288,8 +288,10 @@ impl Error {
         Self::from_io(operation, error).in_file(path)
     }
 
-    /// The same without the names of files and workspaces.
-    pub(crate) fn without_names(self) -> Error {
+    /// The same without the names of files and workspaces, as a keyring for
+    /// [high business impact](crate::KeyringBuilder::high_business_impact) gives it.
+    #[must_use]
+    pub fn without_names(self) -> Error {
         const WITHHELD: &str = "(a file whose name is withheld)";
         match self {
             Self::File { source, .. } => Self::File {

@@ -24,8 +24,13 @@ impl Census {
     pub fn add_unreadable(&mut self, name: impl Into<String>, problem: impl Into<String>) {
         self.unreadable_count += 1;
         if self.unreadable.len() < MAX_UNREADABLE {
+            let name = if self.is_discreet {
+                "(a name that is withheld)".into()
+            } else {
+                name.into()
+            };
             self.unreadable.push(Unreadable {
-                name: name.into(),
+                name,
                 problem: problem.into(),
             });
         }
