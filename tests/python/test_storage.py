@@ -10,6 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from azure.core.exceptions import HttpResponseError
 from azure.storage.blob import BlobClient
 
 import cmkit
@@ -105,8 +106,12 @@ def test_with_a_key_in_a_vault(vault: FakeVault, storage: str) -> None:
     assert len(client.download_blob(0, 100).readall()) == 100
     assert set(asked) == {old}
     vault.set(old, enabled=False)
-    with pytest.raises(cmkit.KeyDisabledError):
+    with pytest.raises(HttpResponseError) as caught:
         client.download_blob(0, 100)
+    causes: list[BaseException | None] = [caught.value]
+    while causes[-1] is not None:
+        causes.append(causes[-1].__cause__ or causes[-1].__context__)
+    assert any(isinstance(cause, cmkit.KeyDisabledError) for cause in causes)
 
 
 @pytest.mark.parametrize("key_type", ["oct", "rsa-3072"])
