@@ -1,5 +1,6 @@
 //! Binding: finding out which version of a key to wrap with, and that it may be used.
 
+use std::cell::Cell;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -12,6 +13,7 @@ use crate::flight::Flight;
 use crate::policy::{self, Fit, Rules};
 use crate::process::PerProcess;
 use crate::rest::Rest;
+use crate::token::FIRST_SIGN_IN;
 
 /// How long a binding stands before the key is looked at again.
 const LIFETIME: Duration = Duration::from_secs(3600);
@@ -80,7 +82,7 @@ impl Bindings {
         &self,
         rest: &Rest,
         key: &KeyRef,
-        operation: Operation<'_>,
+        operation: &Operation<'_>,
     ) -> Result<Bound, ProviderError> {
         let slot = self.slot(key);
         if let Some(bound) = slot.fresh(rest.net.clock.now()) {
@@ -94,7 +96,7 @@ impl Bindings {
         &self,
         rest: &Rest,
         key: &KeyRef,
-        operation: Operation<'_>,
+        operation: &Operation<'_>,
     ) -> Result<Bound, ProviderError> {
         let asked = rest.net.clock.now();
         self.fly(rest, &self.slot(key), operation, |bound| {
@@ -115,11 +117,13 @@ impl Bindings {
         &self,
         rest: &Rest,
         slot: &Slot,
-        operation: Operation<'_>,
+        operation: &Operation<'_>,
         enough: impl Fn(&Bound) -> bool,
     ) -> Result<Bound, ProviderError> {
+        let worked = Cell::new(false);
         let ready = || slot.fresh(rest.net.clock.now()).filter(&enough);
         let work = || {
+            worked.set(true);
             let bound = self.bind(rest, &slot.key, operation);
             // After a failure nothing stands that the vault may have taken back.
             *slot.bound.lock().unwrap_or_else(PoisonError::into_inner) =
@@ -127,9 +131,13 @@ impl Bindings {
             bound
         };
         let clock = &*rest.net.clock;
-        let deadline = operation.deadline(clock, operation.limit * 4);
-        let patience = deadline.saturating_duration_since(clock.now());
-        slot.flight.run(patience, ready, work).unwrap_or_else(|| {
+        let until = operation.patience(FIRST_SIGN_IN);
+        let begun = clock.now();
+        let result = slot.flight.run(|| clock.now(), until, ready, work);
+        if !worked.get() {
+            operation.waited(clock.now().saturating_duration_since(begun));
+        }
+        result.unwrap_or_else(|| {
             Err(ProviderError::new(
                 ProviderErrorKind::Unavailable,
                 "another thread is still asking the vault for it, and there was no time left to wait",
@@ -143,7 +151,7 @@ impl Bindings {
         &self,
         rest: &Rest,
         key: &KeyRef,
-        operation: Operation<'_>,
+        operation: &Operation<'_>,
     ) -> Result<Bound, ProviderError> {
         let since = rest.net.clock.now();
         let bound = |fit: Fit| Bound {
@@ -204,7 +212,7 @@ pub(crate) fn round_trip(
     rest: &Rest,
     id: &KeyId,
     algorithm: WrapAlgorithm,
-    operation: Operation<'_>,
+    operation: &Operation<'_>,
 ) -> Result<(), ProviderError> {
     let probe = probe(id)?;
     let wrapped = rest.wrap(id, algorithm, &*probe, operation)?;

@@ -60,7 +60,7 @@ impl KeyVaultBuilder {
     }
 
     /// A PEM file of at most 4 MiB with roots to trust besides the system's: those of an inspecting proxy, or of an emulator. A self-signed certificate of a server
-    /// may stand in it, too.
+    /// may stand in it, too, if it isn't marked as a CA's: TLS takes a CA's certificate for no server.
     #[must_use]
     pub fn ca_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.ca_file = Some(path.into());

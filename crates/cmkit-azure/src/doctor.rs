@@ -6,7 +6,6 @@ use std::time::Duration;
 use cmkit::{Call, KeyId, KeyProvider, KeyRef, ProviderError, ProviderErrorKind, WrapAlgorithm};
 
 use crate::bind::{check_round_trip, probe, versioned};
-use crate::call::Operation;
 use crate::policy::{algorithm, findings, identify};
 use crate::provider::KeyVaultProvider;
 
@@ -164,7 +163,6 @@ impl KeyVaultProvider {
     #[must_use]
     pub fn doctor(&self, key: &KeyRef) -> Report {
         let call = Call::default();
-        let operation = self.operation(&call);
         let mut report = Report {
             key: key.to_string(),
             identity: self.identity(),
@@ -178,7 +176,7 @@ impl KeyVaultProvider {
             );
             return report;
         }
-        match self.rest().sign_in(key, operation) {
+        match self.rest().sign_in(key, &self.operation(&call)) {
             Ok(left) => report.pass(
                 Check::SignIn,
                 format!("the token is good for {} min", left.as_secs() / 60),
@@ -192,11 +190,11 @@ impl KeyVaultProvider {
                 return report;
             }
         }
-        let found = self.look(key, operation, &mut report);
+        let found = self.look(key, &call, &mut report);
         match found {
             Some((id, algorithm)) => {
                 report.key = id.to_string();
-                self.try_out(&id, algorithm, operation, &mut report);
+                self.try_out(&id, algorithm, &call, &mut report);
             }
             None => {
                 for check in [Check::Wrap, Check::Unwrap, Check::Latency] {
@@ -211,7 +209,7 @@ impl KeyVaultProvider {
     fn look(
         &self,
         key: &KeyRef,
-        operation: Operation<'_>,
+        call: &Call,
         report: &mut Report,
     ) -> Option<(KeyId, Option<WrapAlgorithm>)> {
         let skip = |report: &mut Report, why: &str| {
@@ -225,7 +223,7 @@ impl KeyVaultProvider {
             skip(report, "unverified: the key is not looked at here");
             return Some((id?, None));
         }
-        let bundle = match self.rest().get(key, operation) {
+        let bundle = match self.rest().get(key, &self.operation(call)) {
             Ok(bundle) => bundle,
             Err(e) => {
                 report.fail(Check::Get, &e);
@@ -255,13 +253,7 @@ impl KeyVaultProvider {
         algorithm(&bundle.key).map(|algorithm| (id, Some(algorithm)))
     }
 
-    fn try_out(
-        &self,
-        id: &KeyId,
-        known: Option<WrapAlgorithm>,
-        operation: Operation<'_>,
-        report: &mut Report,
-    ) {
+    fn try_out(&self, id: &KeyId, known: Option<WrapAlgorithm>, call: &Call, report: &mut Report) {
         let clock = &*self.rest().net.clock;
         let probe = match probe(id) {
             Ok(probe) => probe,
@@ -269,12 +261,16 @@ impl KeyVaultProvider {
         };
         let mut algorithm = known.unwrap_or(WrapAlgorithm::RsaOaep256);
         let mut begun = clock.now();
-        let mut wrapped = self.rest().wrap(id, algorithm, &*probe, operation);
+        let mut wrapped = self
+            .rest()
+            .wrap(id, algorithm, &*probe, &self.operation(call));
         let misfit = |e: &ProviderError| e.kind == ProviderErrorKind::Unusable;
         if known.is_none() && wrapped.as_ref().is_err_and(misfit) {
             algorithm = WrapAlgorithm::A256Kw;
             begun = clock.now();
-            wrapped = self.rest().wrap(id, algorithm, &*probe, operation);
+            wrapped = self
+                .rest()
+                .wrap(id, algorithm, &*probe, &self.operation(call));
         }
         let wrap_time = clock.now().saturating_duration_since(begun);
         let wrapped = match wrapped {
@@ -290,7 +286,9 @@ impl KeyVaultProvider {
             format!("{}, {} bytes", algorithm.name(), wrapped.len()),
         );
         let begun = clock.now();
-        let unwrapped = self.rest().unwrap(id, algorithm, &wrapped, operation);
+        let unwrapped = self
+            .rest()
+            .unwrap(id, algorithm, &wrapped, &self.operation(call));
         let unwrap_time = clock.now().saturating_duration_since(begun);
         let same = unwrapped.map(|bytes| bytes.expose() == &probe[..]);
         match check_round_trip(id, same) {

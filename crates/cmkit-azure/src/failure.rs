@@ -25,7 +25,7 @@ pub(crate) trait About: Sized {
     /// The same, with the wait that was asked for.
     fn after(self, wait: Option<Duration>) -> Self;
     /// The same, about this operation.
-    fn during(self, operation: Operation<'_>) -> Self;
+    fn during(self, operation: &Operation<'_>) -> Self;
 }
 
 impl About for ProviderError {
@@ -41,7 +41,7 @@ impl About for ProviderError {
         self
     }
 
-    fn during(mut self, operation: Operation<'_>) -> Self {
+    fn during(mut self, operation: &Operation<'_>) -> Self {
         self.client_request_id = Some(operation.call.id().to_owned());
         self
     }

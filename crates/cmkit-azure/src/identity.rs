@@ -29,8 +29,13 @@ use self::managed::ManagedId;
 
 /// What signs in.
 pub(crate) trait Credential: Send + Sync {
-    /// What it is and what it was chosen by, for people: `Azure ML managed identity (MSI_ENDPOINT, MSI_SECRET)`.
-    fn describe(&self) -> String;
+    /// What it is, for messages: `Azure ML managed identity`.
+    fn name(&self) -> String;
+
+    /// The same, with what it was found by: `Azure ML managed identity (MSI_ENDPOINT, MSI_SECRET)`.
+    fn describe(&self) -> String {
+        self.name()
+    }
 
     fn sign_in(&self, sign_in: &SignIn<'_>) -> Result<AccessToken, ProviderError>;
 }
@@ -342,7 +347,7 @@ impl Token {
 }
 
 impl Credential for Callback {
-    fn describe(&self) -> String {
+    fn name(&self) -> String {
         format!("callback {}", printable(&self.name, 60))
     }
 
@@ -352,7 +357,7 @@ impl Credential for Callback {
             scope: &sign_in.scope(),
             claims: sign_in.claims,
         };
-        let name = self.describe();
+        let name = Credential::name(self);
         let token = (self.function)(&request).map_err(|e| {
             let said = printable(&e.to_string(), 300);
             identity(format!(

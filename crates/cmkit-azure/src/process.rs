@@ -38,3 +38,21 @@ impl<T> PerProcess<T> {
         &state.value
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_child_has_a_value_of_its_own() {
+        let mine = PerProcess::new(1);
+        assert_eq!(*mine.get(|| unreachable!()), 1);
+        // As it looks after a fork.
+        let parents = PerProcess {
+            process: std::process::id() + 1,
+            ..PerProcess::new(1)
+        };
+        assert_eq!(*parents.get(|| 2), 2);
+        assert_eq!(*parents.get(|| 3), 2);
+    }
+}

@@ -62,10 +62,7 @@ impl KeyVaultProvider {
     }
 
     pub(crate) fn operation<'a>(&self, call: &'a Call) -> Operation<'a> {
-        Operation {
-            call,
-            limit: self.timeout,
-        }
+        Operation::new(call, self.timeout, &*self.rest.net.clock)
     }
 }
 
@@ -84,10 +81,10 @@ impl KeyProvider for KeyVaultProvider {
         let operation = self.operation(request.call.unwrap_or(&own));
         let begun = self.rest.net.clock.now();
         loop {
-            let bound = self.bindings.get(&self.rest, request.key, operation)?;
+            let bound = self.bindings.get(&self.rest, request.key, &operation)?;
             match self
                 .rest
-                .wrap(&bound.id, bound.algorithm, request.plaintext, operation)
+                .wrap(&bound.id, bound.algorithm, request.plaintext, &operation)
             {
                 Ok(wrapped) => {
                     return Ok(WrappedKey {
@@ -114,7 +111,7 @@ impl KeyProvider for KeyVaultProvider {
         let own = Call::default();
         let operation = self.operation(request.call.unwrap_or(&own));
         self.rest
-            .unwrap(request.key, request.algorithm, request.wrapped, operation)
+            .unwrap(request.key, request.algorithm, request.wrapped, &operation)
     }
 
     fn is_remote(&self) -> bool {
@@ -128,7 +125,7 @@ impl KeyProvider for KeyVaultProvider {
         let own = Call::default();
         let operation = self.operation(request.call.unwrap_or(&own));
         let key = request.key.without_version();
-        let bound = self.bindings.renew(&self.rest, &key, operation)?;
+        let bound = self.bindings.renew(&self.rest, &key, &operation)?;
         Ok(Some(NewestKey {
             key: bound.id,
             created: bound.created,

@@ -1,13 +1,12 @@
 //! The three calls: get, wrap, unwrap.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine;
 use cmkit::{KeyId, KeyRef, ProviderError, ProviderErrorKind, SecretBytes, WrapAlgorithm};
 use serde::Deserialize;
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 use crate::audience::Audiences;
 use crate::call::Operation;
@@ -16,7 +15,7 @@ use crate::http::{Fault, FaultKind, Net, Request, Response, Route, retry_passing
 use crate::identity::Credential;
 use crate::key::{BASE64URL, KeyBundle, version_in};
 use crate::process::PerProcess;
-use crate::text::host_of;
+use crate::text::{JsonText, host_of};
 use crate::token::{AccessToken, Age, Tokens, seconds_left};
 
 pub(crate) mod challenge;
@@ -57,9 +56,9 @@ pub(crate) struct Rest {
 #[derive(Deserialize)]
 struct KeyResult<'a> {
     #[serde(borrow)]
-    kid: Option<Cow<'a, str>>,
+    kid: Option<JsonText<'a>>,
     #[serde(borrow)]
-    value: Option<Cow<'a, str>>,
+    value: Option<JsonText<'a>>,
 }
 
 impl Rest {
@@ -72,7 +71,7 @@ impl Rest {
     pub(crate) fn get(
         &self,
         key: &KeyRef,
-        operation: Operation<'_>,
+        operation: &Operation<'_>,
     ) -> Result<KeyBundle, ProviderError> {
         let response = self.ask(Verb::Get, key, None, operation)?;
         KeyBundle::parse(&response.body).ok_or_else(|| {
@@ -88,7 +87,7 @@ impl Rest {
         key: &KeyId,
         algorithm: WrapAlgorithm,
         plaintext: &[u8],
-        operation: Operation<'_>,
+        operation: &Operation<'_>,
     ) -> Result<Vec<u8>, ProviderError> {
         let mut wrapped = self.transform(Verb::Wrap, key, algorithm, plaintext, operation)?;
         Ok(std::mem::take(&mut *wrapped))
@@ -99,7 +98,7 @@ impl Rest {
         key: &KeyId,
         algorithm: WrapAlgorithm,
         wrapped: &[u8],
-        operation: Operation<'_>,
+        operation: &Operation<'_>,
     ) -> Result<SecretBytes, ProviderError> {
         let plaintext = self.transform(Verb::Unwrap, key, algorithm, wrapped, operation)?;
         Ok(plaintext.into())
@@ -111,7 +110,7 @@ impl Rest {
         key: &KeyId,
         algorithm: WrapAlgorithm,
         value: &[u8],
-        operation: Operation<'_>,
+        operation: &Operation<'_>,
     ) -> Result<Zeroizing<Vec<u8>>, ProviderError> {
         let body = body(algorithm, value);
         let response = self.ask(verb, key, Some(&body), operation)?;
@@ -121,16 +120,11 @@ impl Rest {
                 .answered(&response)
                 .during(operation)
         };
-        let mut result: KeyResult<'_> = serde_json::from_slice(&response.body)
+        let result: KeyResult<'_> = serde_json::from_slice(&response.body)
             .map_err(|_| fail("the answer is not the result of a key operation"))?;
-        let value = result.value.as_ref().and_then(|value| decode_secret(value));
-        if let Some(Cow::Owned(copy)) = &mut result.value {
-            copy.zeroize();
-        }
-        let kid = result
-            .kid
-            .as_deref()
-            .ok_or_else(|| fail("the answer names no key"))?;
+        let value = result.value.and_then(|value| decode_secret(value.as_str()));
+        let kid = result.kid.ok_or_else(|| fail("the answer names no key"))?;
+        let kid = kid.as_str();
         if version_in(kid, key).as_ref() != Some(key) {
             return Err(wrong_key(kid, key).answered(&response).during(operation));
         }
@@ -149,7 +143,7 @@ impl Rest {
         verb: Verb,
         key: &KeyRef,
         body: Option<&Zeroizing<Vec<u8>>>,
-        operation: Operation<'_>,
+        operation: &Operation<'_>,
     ) -> Result<Response, ProviderError> {
         let host = key.host().filter(|_| self.allows(key));
         let audience = host.and_then(|host| self.audiences.of_host(host));
@@ -164,10 +158,9 @@ impl Rest {
         let tokens = self.tokens.get(Tokens::new);
         let (mut token, mut age) = tokens.get(&self.net, &*self.credential, audience, operation)?;
         let mut claims_tried = false;
-        // After a sign-in, which has a limit of its own.
-        let deadline = operation.deadline(&*self.net.clock, operation.limit);
         loop {
             let request = request(&url, &token, body, operation);
+            let deadline = operation.deadline();
             let count = || operation.call.learn(|answer| answer.attempts += 1);
             let sent = send(&self.net, &request, retry_passing, deadline, count);
             let response = match sent.result {
@@ -209,7 +202,7 @@ impl Rest {
     pub(crate) fn sign_in(
         &self,
         key: &KeyRef,
-        operation: Operation<'_>,
+        operation: &Operation<'_>,
     ) -> Result<Duration, ProviderError> {
         let audience = key
             .host()
@@ -241,7 +234,7 @@ fn request(
     url: &str,
     token: &AccessToken,
     body: Option<&Zeroizing<Vec<u8>>>,
-    operation: Operation<'_>,
+    operation: &Operation<'_>,
 ) -> Request {
     let mut bearer = Zeroizing::new(String::with_capacity(7 + token.secret().len()));
     bearer.push_str("Bearer ");

@@ -1,6 +1,30 @@
 //! Text from outside, cut down to what a message can bear; and text for URLs.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
+
+use serde::Deserialize;
+use zeroize::Zeroize;
+
+/// A string of a JSON text that may be secret: lent from that text where it can be, and wiped where it had to be copied because of an escape.
+///
+/// A type of its own, since serde lends to a `Cow` only where it is a field itself.
+#[derive(Deserialize)]
+pub(crate) struct JsonText<'a>(#[serde(borrow)] Cow<'a, str>);
+
+impl JsonText<'_> {
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Drop for JsonText<'_> {
+    fn drop(&mut self) {
+        if let Cow::Owned(copy) = &mut self.0 {
+            copy.zeroize();
+        }
+    }
+}
 
 /// A service's code, such as `ForbiddenByRbac`: ASCII letters, digits and `_`, at most 64. Anything else is not a code and is left out.
 pub(crate) fn code(text: &str) -> Option<String> {
@@ -59,6 +83,14 @@ mod tests {
         for text in ["", "two words", "a\nb", "<b>", &"x".repeat(65)] {
             assert_eq!(code(text), None);
         }
+    }
+
+    #[test]
+    fn json_text_is_lent() {
+        let lent: Option<JsonText<'_>> = serde_json::from_str(r#""a/b""#).unwrap();
+        assert!(matches!(lent.unwrap().0, Cow::Borrowed("a/b")));
+        let copied: Option<JsonText<'_>> = serde_json::from_str(r#""a\/b""#).unwrap();
+        assert_eq!(copied.unwrap().as_str(), "a/b");
     }
 
     #[test]

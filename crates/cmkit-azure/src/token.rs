@@ -1,28 +1,28 @@
 //! Access tokens: what endpoints answer, and the cache per audience.
 
-use std::borrow::Cow;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use cmkit::ProviderError;
 use serde::Deserialize;
 use serde_json::Value;
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 use crate::call::Operation;
 use crate::clock::Clock;
-use crate::failure::{self, identity};
+use crate::failure::{About, identity};
 use crate::flight::Flight;
 use crate::http::Net;
 use crate::http::date::loose_date;
 use crate::identity::{Credential, SignIn};
+use crate::text::JsonText;
 
 /// Seconds before its end at which a token is renewed.
 const EARLY: u64 = 300;
 /// Seconds to leave a failed renewal alone while the old token is good.
 const RENEWAL_PAUSE: u64 = 30;
 /// For the very first token: a node that has just started may not have its identity yet.
-const FIRST_SIGN_IN: Duration = Duration::from_secs(90);
+pub(crate) const FIRST_SIGN_IN: Duration = Duration::from_secs(90);
 /// For any later one that a call waits for.
 const SIGN_IN: Duration = Duration::from_secs(30);
 /// For one that isn't needed yet.
@@ -58,7 +58,7 @@ impl AccessToken {
 #[derive(Deserialize)]
 struct Answer<'a> {
     #[serde(borrow, alias = "accessToken")]
-    access_token: Option<Cow<'a, str>>,
+    access_token: Option<JsonText<'a>>,
     expires_in: Option<Value>,
     expires_on: Option<Value>,
 }
@@ -86,13 +86,10 @@ fn check(secret: Zeroizing<String>, expires: u64, now: u64) -> Result<AccessToke
 fn parse_parts(body: &[u8], now: u64) -> Result<(Zeroizing<String>, Option<u64>), &'static str> {
     let answer: Answer<'_> =
         serde_json::from_slice(body).map_err(|_| "it is not the JSON of a token")?;
-    let mut token = answer
+    let token = answer
         .access_token
         .ok_or("there is no access_token in it")?;
-    let secret = Zeroizing::new(token.as_ref().to_owned());
-    if let Cow::Owned(copy) = &mut token {
-        copy.zeroize();
-    }
+    let secret = Zeroizing::new(token.as_str().to_owned());
     let fits = !secret.is_empty() && secret.bytes().all(|b| b.is_ascii_graphic());
     fits.then_some(())
         .ok_or("its access_token is not one for a header")?;
@@ -127,11 +124,15 @@ struct Slot {
     audience: String,
     state: Mutex<SlotState>,
     flight: Flight<Arc<AccessToken>>,
+    /// For tokens with claims: one without them is no answer to a thread that needs them.
+    claims_flight: Flight<Arc<AccessToken>>,
 }
 
 #[derive(Default)]
 struct SlotState {
     token: Option<Arc<AccessToken>>,
+    /// What `token` was asked to have.
+    claims: Option<String>,
     ever: bool,
     /// No renewal before this, in seconds since 1970.
     pause_until: u64,
@@ -160,6 +161,7 @@ impl Tokens {
             audience: audience.to_owned(),
             state: Mutex::default(),
             flight: Flight::default(),
+            claims_flight: Flight::default(),
         });
         slots.push(Arc::clone(&slot));
         slot
@@ -171,7 +173,7 @@ impl Tokens {
         net: &Net,
         credential: &dyn Credential,
         audience: &str,
-        operation: Operation<'_>,
+        operation: &Operation<'_>,
     ) -> Result<(Arc<AccessToken>, Age), ProviderError> {
         let slot = self.slot(audience);
         let now = net.clock.unix();
@@ -181,8 +183,8 @@ impl Tokens {
             if !due || slot.flight.is_in_the_air() {
                 return Ok((token, Age::Cached));
             }
-            let renewed = slot.fetch(net, credential, None, operation, RENEWAL, |old| {
-                old.is_some_and(|old| now < old.renew)
+            let renewed = slot.fetch(net, credential, None, operation, RENEWAL, |other| {
+                now < other.renew
             });
             return match renewed {
                 Ok(token) => Ok((token, Age::New)),
@@ -197,7 +199,7 @@ impl Tokens {
         } else {
             FIRST_SIGN_IN
         };
-        let token = slot.fetch(net, credential, None, operation, limit, |old| old.is_some())?;
+        let token = slot.fetch(net, credential, None, operation, limit, |_| true)?;
         Ok((token, Age::New))
     }
 
@@ -209,7 +211,7 @@ impl Tokens {
         audience: &str,
         refused: &Arc<AccessToken>,
         claims: Option<&str>,
-        operation: Operation<'_>,
+        operation: &Operation<'_>,
     ) -> Result<Arc<AccessToken>, ProviderError> {
         let slot = self.slot(audience);
         {
@@ -222,8 +224,9 @@ impl Tokens {
                 state.token = None;
             }
         }
+        // Another thread may have been faster.
         slot.fetch(net, credential, claims, operation, SIGN_IN, |other| {
-            other.is_some()
+            !std::ptr::eq(other, &**refused)
         })
     }
 }
@@ -246,14 +249,17 @@ impl Slot {
         net: &Net,
         credential: &dyn Credential,
         claims: Option<&str>,
-        operation: Operation<'_>,
+        operation: &Operation<'_>,
         limit: Duration,
-        enough: impl Fn(Option<&AccessToken>) -> bool,
+        enough: impl Fn(&AccessToken) -> bool,
     ) -> Result<Arc<AccessToken>, ProviderError> {
-        let deadline = operation.deadline(&*net.clock, limit);
+        let clock = &*net.clock;
+        let begun = clock.now();
+        let deadline = operation.own_deadline(clock, limit);
         let ready = || {
-            let token = self.good(net.clock.unix());
-            token.filter(|token| claims.is_none() && enough(Some(token)))
+            let fits = claims.is_none() || self.lock().claims.as_deref() == claims;
+            self.good(clock.unix())
+                .filter(|token| fits && enough(token))
         };
         let work = || {
             let sign_in = SignIn {
@@ -265,18 +271,25 @@ impl Slot {
             let token = Arc::new(credential.sign_in(&sign_in)?);
             let mut state = self.lock();
             state.token = Some(Arc::clone(&token));
+            state.claims = claims.map(str::to_owned);
             state.ever = true;
             state.pause_until = 0;
             Ok(token)
         };
-        let patience = deadline.saturating_duration_since(net.clock.now());
-        let result = self.flight.run(patience, ready, work).unwrap_or_else(|| {
-            Err(identity(
-                "another thread is still signing in, and there was no time left to wait for it",
-            )
-            .retryable(true))
-        });
-        result.map_err(|e| failure::About::during(e, operation))
+        let flight = match claims {
+            Some(_) => &self.claims_flight,
+            None => &self.flight,
+        };
+        let result = flight
+            .run(|| clock.now(), deadline, ready, work)
+            .unwrap_or_else(|| {
+                Err(identity(
+                    "another thread is still signing in, and there was no time left to wait for it",
+                )
+                .retryable(true))
+            });
+        operation.waited(clock.now().saturating_duration_since(begun));
+        result.map_err(|e| e.during(operation))
     }
 }
 

@@ -1,11 +1,14 @@
 //! Which keys are taken, and which version wraps.
 
+// Helpers of tests may unwrap as tests do.
+#![allow(clippy::unwrap_used)]
+
 use std::time::Duration;
 
 use cmkit::ProviderErrorKind::{Denied, Disabled, Policy, Unusable};
 use cmkit::{KeyId, KeyProvider, KeyRef, NewestRequest, WrapAlgorithm};
 use cmkit_azure::{KeyVaultProvider, Outcome};
-use cmkit_testkit::{Command, Op, Rule};
+use cmkit_testkit::{Command, Op, Rule, VaultChange};
 use serde_json::json;
 
 mod common;
@@ -235,7 +238,7 @@ fn without_get_a_version_is_needed_and_the_rest_is_unverified() {
     expect(
         wrap(&world.provider(), &world.key()),
         Denied,
-        &["may not get"],
+        &["lacks the permission get"],
     );
     let before = world.vault.count(Op::Get);
     assert!(world.builder().no_get().build().is_err());
@@ -322,11 +325,7 @@ fn a_private_cloud_on_a_port_with_its_own_certificate() {
     let host = format!("localhost:{}", at.https_port);
     let kid = world.vault.create_key(&host, "team");
     let key = KeyId::parse(&kid).unwrap();
-    let now = std::time::SystemTime::now();
-    let now = now.duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
-    // A token of the fake's, got by another identity beforehand.
     let imds = [("AZURE_POD_IDENTITY_AUTHORITY_HOST", &*at.imds)];
-    let _ = now;
     world.vault.order(order).unwrap();
     let provider = KeyVaultProvider::builder()
         .key(key.without_version())
@@ -417,4 +416,59 @@ fn the_doctor_says_what_to_do() {
     );
     let other = KeyRef::parse("https://o.vault.azure.net/keys/x").unwrap();
     assert!(!provider.doctor(&other).is_healthy());
+}
+
+#[test]
+fn a_disabled_key_is_that_whichever_way_the_vault_says_it() {
+    let world = World::new();
+    world.vault.disable(&world.kid);
+    for hide_disabled in [false, true] {
+        let order = Command::Vault(VaultChange {
+            host: HOST.into(),
+            hide_disabled: Some(hide_disabled),
+            ..VaultChange::default()
+        });
+        world.vault.order(order).unwrap();
+        expect(
+            wrap(&world.provider(), &world.key()),
+            Disabled,
+            &["enable it"],
+        );
+    }
+}
+
+#[test]
+fn a_keyring_encrypts_under_a_key_in_a_vault() {
+    let world = World::new();
+    let keyring = || {
+        cmkit::Keyring::builder()
+            .provider(std::sync::Arc::new(world.provider()))
+            .wrap_with(world.key())
+            .build()
+            .unwrap()
+    };
+    let context = cmkit::EncryptionContext::empty();
+    let writer = keyring();
+    let envelopes: Vec<_> = (0..5)
+        .map(|_| writer.encrypt(b"attack at dawn", &context).unwrap())
+        .collect();
+    assert_eq!(world.vault.count(Op::Wrap), 2);
+    let reader = keyring();
+    for envelope in &envelopes {
+        assert_eq!(
+            reader.decrypt(envelope, &context).unwrap(),
+            b"attack at dawn"
+        );
+    }
+    assert_eq!(
+        cmkit::inspect(&envelopes[0]).unwrap().recipients[0].key_id,
+        world.id()
+    );
+    world.vault.disable(&world.kid);
+    let e = keyring().decrypt(&envelopes[0], &context).unwrap_err();
+    assert_eq!(e.kind(), cmkit::ErrorKind::KeyDisabled, "{e}");
+    world.vault.enable(&world.kid);
+    world.vault.deny(Op::Unwrap);
+    let e = keyring().decrypt(&envelopes[0], &context).unwrap_err();
+    assert_eq!(e.kind(), cmkit::ErrorKind::AccessDenied, "{e}");
 }

@@ -1,5 +1,8 @@
 //! What the vault and the network do wrong, and which error each becomes.
 
+// Helpers of tests may unwrap as tests do.
+#![allow(clippy::unwrap_used)]
+
 use std::time::{Duration, Instant};
 
 use cmkit::ProviderErrorKind::{
@@ -7,19 +10,21 @@ use cmkit::ProviderErrorKind::{
 };
 use cmkit::{Call, KeyProvider, KeyRef, ProviderErrorKind, UnwrapRequest, WrapRequest};
 use cmkit_azure::KeyVaultProvider;
-use cmkit_testkit::{Certificate, Command, Op, Rule};
+use cmkit_testkit::{Certificate, Command, Op, Rule, VaultChange};
 use serde_json::json;
 
 mod common;
 
 use common::{CAPSULE, HOST, World, expect, unwrap, wrap};
 
+type Words = &'static [&'static str];
+
 const SECOND: Duration = Duration::from_secs(1);
 
 impl World {
     /// A provider that gives up after the first pause.
     fn hasty(&self) -> KeyVaultProvider {
-        self.builder().timeout(SECOND).build().unwrap()
+        self.builder().timeout(3 * SECOND).build().unwrap()
     }
 }
 
@@ -28,7 +33,7 @@ fn refusals_are_told_apart_by_status_and_inner_code() {
     let world = World::new();
     let provider = world.provider();
     let wrapped = wrap(&provider, &world.key()).unwrap();
-    let table: &[(u16, Option<&str>, ProviderErrorKind, &[&str])] = &[
+    let table: &[(u16, Option<&str>, ProviderErrorKind, Words)] = &[
         (400, None, Rejected, &[]),
         (401, None, Denied, &["token"]),
         (403, Some("KeyDisabled"), Disabled, &["enable it"]),
@@ -412,13 +417,12 @@ fn no_other_host_is_ever_called() {
 #[test]
 fn a_challenge_leads_nowhere() {
     let world = World::new();
-    let order = |challenge: &str| Command::Vault {
-        host: HOST.into(),
-        firewall: None,
-        gone: None,
-        recovery_level: None,
-        challenge: Some(challenge.into()),
-        hide_disabled: None,
+    let order = |challenge: &str| {
+        Command::Vault(VaultChange {
+            host: HOST.into(),
+            challenge: Some(challenge.into()),
+            ..VaultChange::default()
+        })
     };
     let tenant = "00000000-1111-2222-3333-444444444444";
     for (challenge, words) in [
@@ -461,14 +465,11 @@ fn a_vault_that_is_gone_is_unavailable() {
     let world = World::new();
     let wrapped = wrap(&world.provider(), &world.key()).unwrap();
     let provider = world.hasty();
-    let order = Command::Vault {
+    let order = Command::Vault(VaultChange {
         host: HOST.into(),
-        firewall: None,
         gone: Some(true),
-        recovery_level: None,
-        challenge: None,
-        hide_disabled: None,
-    };
+        ..VaultChange::default()
+    });
     world.vault.order(order).unwrap();
     let e = expect(unwrap(&provider, &wrapped), Unavailable, &[HOST]);
     assert!(e.retryable);

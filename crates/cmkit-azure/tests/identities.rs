@@ -1,5 +1,8 @@
 //! Every identity signs in at the fake vault's endpoints, and says what is wrong when it can't.
 
+// Helpers of tests may unwrap as tests do.
+#![allow(clippy::unwrap_used)]
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -11,8 +14,10 @@ mod common;
 
 use common::{World, expect, unwrap, wrap};
 
+type Variables<'a> = &'a [(&'a str, &'a str)];
+
 impl World {
-    fn with(&self, identity: Identity, variables: &[(&str, &str)]) -> KeyVaultProvider {
+    fn with(&self, identity: Identity, variables: Variables<'_>) -> KeyVaultProvider {
         self.builder()
             .identity(identity)
             .environment(self.environment(variables))
@@ -47,7 +52,7 @@ fn every_identity_signs_in() {
         application[1],
         ("AZURE_CLIENT_SECRET", &*id.client_secret),
     ];
-    let cases: [(&str, Op, Identity, &[(&str, &str)]); 6] = [
+    let cases: [(&str, Op, Identity, Variables<'_>); 6] = [
         (
             "App Service",
             Op::AppService,

@@ -191,7 +191,7 @@ impl Shared {
     }
 
     /// The provider that holds a key, by its place.
-    fn provider_of(&self, key: &KeyRef) -> Result<usize> {
+    pub(crate) fn provider_of(&self, key: &KeyRef) -> Result<usize> {
         self.providers.iter().position(|p| self.owns(&**p, key)).ok_or_else(|| Error::Policy {
             problem: format!("key {key}: this keyring has no provider for it; add one when building the keyring"),
         })

@@ -10,9 +10,11 @@ pub use self::file::RewrapOutcome;
 pub(crate) use self::rotate::is_envelope_file;
 pub use self::rotate::{Rotate, RotateOutcome, Rotated, RotatedFile, Rotation};
 pub(crate) use self::sidecar::{Sidecar, file_of_sidecar, interrupted_or};
+use crate::audit::AuditOperation;
 use crate::envelope::{self, Core, DekId, Header, Padding, Purpose, Recipient};
 use crate::error::{Error, ProviderError, ProviderErrorKind, Result};
 use crate::key_id::KeyRef;
+use crate::key_store::KeyStore;
 use crate::keyring::{Keyring, MacKey, bad_row};
 use crate::secret::Dek;
 
@@ -60,15 +62,15 @@ impl Rewrap {
         self
     }
 
-    /// Refuses to take the data of a vault's key away from that vault.
-    fn check_vault<'a>(&self, gone: impl IntoIterator<Item = &'a KeyRef>) -> Result<()> {
-        if self.other_vault {
-            return Ok(());
-        }
+    /// Refuses to take the data of a vault's key away from that vault. Whether it is being taken away, which was asked for.
+    fn check_vault<'a>(&self, gone: impl IntoIterator<Item = &'a KeyRef>) -> Result<bool> {
         let left = |key: &&KeyRef| key.host().is_some() && key.host() != self.to.host();
         let Some(old) = gone.into_iter().find(left) else {
-            return Ok(());
+            return Ok(false);
         };
+        if self.other_vault {
+            return Ok(true);
+        }
         let message = format!(
             "it isn't in the vault of the key that it would take the place of, {old}; name a key of that vault, or allow the exchange \
              for another vault's if it is meant (`Rewrap::allow_other_vault`); nothing was changed"
@@ -107,33 +109,13 @@ impl Keyring {
     /// * Those of [`rewrap`](Self::rewrap) and of the [`KeyStore`](crate::KeyStore).
     pub fn rewrap_key_store(&self, rewrap: &Rewrap) -> Result<usize> {
         self.refuse_reentry()?;
+        let store = self.own_key_store()?;
         let mut rewritten = 0;
-        for id in self.shared().with_key_store(|store| store.list())? {
-            rewritten += usize::from(self.rewrap_row(&id, rewrap)?);
+        for id in store.list()? {
+            let done = replace_row(&store, &id, |row| Ok(((), Some(self.rewrap(row, rewrap)?))))?;
+            rewritten += usize::from(done.is_some());
         }
         Ok(rewritten)
-    }
-
-    /// Whether it was there: one removed meanwhile is no failure.
-    fn rewrap_row(&self, id: &DekId, rewrap: &Rewrap) -> Result<bool> {
-        let shared = self.shared();
-        for _ in 0..MAX_LOST_RACES {
-            let Some(row) = shared.with_key_store(|store| store.get(id))? else {
-                return Ok(false);
-            };
-            check_row(id, &row.bytes)?;
-            let new = self.rewrap(&row.bytes, rewrap)?;
-            if shared.with_key_store(|store| store.replace_if_unchanged(id, &new, &row.tag))? {
-                return Ok(true);
-            }
-        }
-        Err(Error::KeyStore {
-            problem: format!(
-                "the row of DEK {id} changed each of the {MAX_LOST_RACES} times that it was rewrapped, or the key store's tags are none; \
-                 look who else is rewrapping"
-            ),
-            retryable: true,
-        })
     }
 
     /// The new header, padded to the length of the old one where the old one is padded or a file's, or else to whole blocks.
@@ -154,10 +136,18 @@ impl Keyring {
         let goes =
             |(place, _): &(usize, &Recipient<'_>)| rewrap.only || *place == unwrapped.recipient;
         let gone = header.recipients.iter().enumerate().filter(goes);
-        rewrap.check_vault(gone.map(|(_, recipient)| &*recipient.key_id))?;
+        let leaves_vault = rewrap.check_vault(gone.map(|(_, recipient)| &*recipient.key_id))?;
 
         let new = self.wrap_checked(&unwrapped.dek, &header.core, &rewrap.to)?;
         let new_id = envelope::decode_recipient(&new)?.key_id;
+        if leaves_vault {
+            let shared = self.shared();
+            shared.record_change(
+                AuditOperation::OtherVault,
+                shared.provider_of(&new_id)?,
+                &new_id,
+            );
+        }
         let mut recipients: Vec<&[u8]> = Vec::with_capacity(header.recipients.len());
         for (place, old) in header.recipients.iter().enumerate() {
             if place == unwrapped.recipient {
@@ -216,6 +206,36 @@ fn build_anew(
             problem: "a header can't be padded",
         }),
     }
+}
+
+/// Puts what `make` gives in the place of a row, if it gives something; `None`: there is no such row any more.
+///
+/// A row that changes meanwhile is read again, so that nobody's change is undone.
+fn replace_row<T>(
+    store: &dyn KeyStore,
+    id: &DekId,
+    mut make: impl FnMut(&[u8]) -> Result<(T, Option<Vec<u8>>)>,
+) -> Result<Option<T>> {
+    for _ in 0..MAX_LOST_RACES {
+        let Some(row) = store.get(id)? else {
+            return Ok(None);
+        };
+        check_row(id, &row.bytes)?;
+        let (made, new) = make(&row.bytes)?;
+        let Some(new) = new else {
+            return Ok(Some(made));
+        };
+        if store.replace_if_unchanged(id, &new, &row.tag)? {
+            return Ok(Some(made));
+        }
+    }
+    Err(Error::KeyStore {
+        problem: format!(
+            "the row of DEK {id} changed each of the {MAX_LOST_RACES} times that it was rewrapped, or the key store's tags are none; \
+             look who else is rewrapping"
+        ),
+        retryable: true,
+    })
 }
 
 /// That the row is this DEK's, and nothing else than a row: to rewrap another one would hide that it is in the wrong place.

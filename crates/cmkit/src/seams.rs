@@ -43,10 +43,6 @@ impl Clock {
         }
     }
 
-    pub(crate) fn age(&self, since: Moment) -> Duration {
-        self.now().age(since)
-    }
-
     /// A clock at `unix_seconds` that moves when the counter does.
     #[cfg(test)]
     pub(crate) fn manual(unix_seconds: u64) -> (Self, std::sync::Arc<AtomicU64>) {

@@ -92,10 +92,14 @@ fn common() -> ureq::config::ConfigBuilder<ureq::typestate::AgentScope> {
 
 impl Carrier for Agents {
     fn carry(&self, request: &Request, limit: Duration) -> Result<Response, Fault> {
-        if request.route == Route::Remote && !request.url.starts_with("https://") {
+        let scheme = match request.route {
+            Route::Remote => "https://",
+            Route::Local => "http://",
+        };
+        if !request.url.starts_with(scheme) {
             return Err(Fault::new(
                 FaultKind::Malformed,
-                "the URL is not an https one",
+                format!("its URL must begin with {scheme}"),
             ));
         }
         let agent = self.agent(request)?;
@@ -229,4 +233,39 @@ fn fault_of_io(error: &io::Error) -> Fault {
 
 fn timeout() -> Fault {
     Fault::new(FaultKind::Timeout, "no answer in time")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_route_has_its_scheme() {
+        let agents = Agents::new(Proxies::default(), None);
+        for (route, url) in [
+            (Route::Local, "https://127.0.0.1:1/"),
+            (Route::Local, "127.0.0.1"),
+            (Route::Remote, "http://127.0.0.1:1/"),
+            (Route::Remote, ""),
+        ] {
+            let request = Request::get(route, url.into());
+            let result = agents.carry(&request, Duration::from_secs(1));
+            assert_eq!(
+                result.err().map(|fault| fault.kind),
+                Some(FaultKind::Malformed),
+                "{url}"
+            );
+        }
+    }
+
+    #[test]
+    fn headers_can_t_be_smuggled() {
+        let agents = Agents::new(Proxies::default(), None);
+        let request =
+            Request::get(Route::Local, "http://127.0.0.1:1/".into()).header("secret", "a\r\nb: c");
+        let result = agents.carry(&request, Duration::from_secs(1));
+        let fault = result.err().unwrap();
+        assert_eq!(fault.kind, FaultKind::Malformed);
+        assert!(!fault.text.contains("b: c"));
+    }
 }

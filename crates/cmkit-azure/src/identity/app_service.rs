@@ -10,6 +10,8 @@ use crate::http::{Request, Route, retry_passing};
 use crate::text::with_query;
 use crate::token::AccessToken;
 
+const NAME: &str = "App Service managed identity";
+
 pub(super) struct AppService {
     endpoint: String,
     header: Zeroizing<String>,
@@ -29,8 +31,12 @@ impl AppService {
 }
 
 impl Credential for AppService {
+    fn name(&self) -> String {
+        NAME.into()
+    }
+
     fn describe(&self) -> String {
-        "App Service managed identity (IDENTITY_ENDPOINT, IDENTITY_HEADER)".into()
+        format!("{NAME} (IDENTITY_ENDPOINT, IDENTITY_HEADER)")
     }
 
     fn sign_in(&self, sign_in: &SignIn<'_>) -> Result<AccessToken, ProviderError> {
@@ -47,7 +53,7 @@ impl Credential for AppService {
         let request = Request::get(Route::Local, with_query(&self.endpoint, &query))
             .header("X-IDENTITY-HEADER", self.header.as_str());
         let asking = Asking {
-            name: "App Service managed identity",
+            name: NAME,
             again: retry_passing,
             advice: "give the app a managed identity, and check the id if one was named",
         };

@@ -18,6 +18,8 @@ use crate::token::AccessToken;
 /// Bytes in the longest key file.
 const MAX_KEY: u64 = 4096;
 
+const NAME: &str = "Azure Arc managed identity";
+
 pub(super) struct Arc {
     endpoint: String,
     folder: PathBuf,
@@ -81,8 +83,12 @@ fn usual_folder(environment: &Environment) -> PathBuf {
 }
 
 impl Credential for Arc {
+    fn name(&self) -> String {
+        NAME.into()
+    }
+
     fn describe(&self) -> String {
-        "Azure Arc managed identity (IDENTITY_ENDPOINT, IMDS_ENDPOINT)".into()
+        format!("{NAME} (IDENTITY_ENDPOINT, IMDS_ENDPOINT)")
     }
 
     fn sign_in(&self, sign_in: &SignIn<'_>) -> Result<AccessToken, ProviderError> {
@@ -93,7 +99,7 @@ impl Credential for Arc {
         let url = with_query(&self.endpoint, &query);
         let request = Request::get(Route::Local, url.clone()).header("Metadata", "true");
         let asking = Asking {
-            name: "Azure Arc managed identity",
+            name: NAME,
             again: retry_passing,
             advice: "check that the machine is connected: azcmagent show",
         };

@@ -52,6 +52,10 @@ pub(super) fn resolve(
 struct Auto(Arc<dyn Credential>);
 
 impl Credential for Auto {
+    fn name(&self) -> String {
+        self.0.name()
+    }
+
     fn describe(&self) -> String {
         format!("auto: {}", self.0.describe())
     }

@@ -11,6 +11,8 @@ use crate::http::{Request, Route, retry_passing};
 use crate::text::with_query;
 use crate::token::AccessToken;
 
+const NAME: &str = "Azure ML managed identity";
+
 pub(super) struct AzureMl {
     endpoint: String,
     secret: Zeroizing<String>,
@@ -40,8 +42,12 @@ impl AzureMl {
 }
 
 impl Credential for AzureMl {
+    fn name(&self) -> String {
+        NAME.into()
+    }
+
     fn describe(&self) -> String {
-        "Azure ML managed identity (MSI_ENDPOINT, MSI_SECRET)".into()
+        format!("{NAME} (MSI_ENDPOINT, MSI_SECRET)")
     }
 
     fn sign_in(&self, sign_in: &SignIn<'_>) -> Result<AccessToken, ProviderError> {
@@ -59,7 +65,7 @@ impl Credential for AzureMl {
             None => "name the identity's client id, or set DEFAULT_IDENTITY_CLIENT_ID to it",
         };
         let asking = Asking {
-            name: "Azure ML managed identity",
+            name: NAME,
             again: retry_passing,
             advice,
         };

@@ -53,8 +53,8 @@ fn find(path: &str) -> Option<PathBuf> {
 }
 
 impl Credential for Cli {
-    fn describe(&self) -> String {
-        "Azure CLI (az)".into()
+    fn name(&self) -> String {
+        "user of the Azure CLI".into()
     }
 
     fn sign_in(&self, sign_in: &SignIn<'_>) -> Result<AccessToken, ProviderError> {

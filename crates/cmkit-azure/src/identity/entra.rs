@@ -163,16 +163,8 @@ fn read_assertion(path: &PathBuf) -> Result<Zeroizing<String>, String> {
 }
 
 impl Credential for Entra {
-    fn describe(&self) -> String {
-        let variables = match self.proof {
-            Proof::AssertionFile(_) => "AZURE_FEDERATED_TOKEN_FILE",
-            Proof::Secret(_) => "AZURE_CLIENT_SECRET or given",
-        };
-        format!(
-            "{} of application {} ({variables})",
-            self.kind(),
-            self.client_id
-        )
+    fn name(&self) -> String {
+        format!("{} of application {}", self.kind(), self.client_id)
     }
 
     fn sign_in(&self, sign_in: &SignIn<'_>) -> Result<AccessToken, ProviderError> {
@@ -226,10 +218,9 @@ impl Entra {
             }
         };
         let mut error = identity(format!(
-            "no token for {}: {host} refused the {} of application {} in tenant {}; {advice}",
+            "no token for {}: {host} refused the {} in tenant {}; {advice}",
             sign_in.audience,
-            self.kind(),
-            self.client_id,
+            self.name(),
             self.tenant
         ))
         .retryable(passing)

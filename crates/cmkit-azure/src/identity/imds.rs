@@ -11,6 +11,7 @@ use crate::http::{Fault, FaultKind, Request, Response, Route};
 use crate::text::with_query;
 use crate::token::AccessToken;
 
+const NAME: &str = "virtual machine's managed identity (IMDS)";
 const HOST: &str = "http://169.254.169.254";
 const PATH: &str = "/metadata/identity/oauth2/token";
 /// How long 410, an endpoint being updated, can last.
@@ -36,8 +37,8 @@ impl Imds {
 }
 
 impl Credential for Imds {
-    fn describe(&self) -> String {
-        "managed identity of the virtual machine (IMDS)".into()
+    fn name(&self) -> String {
+        NAME.into()
     }
 
     fn sign_in(&self, sign_in: &SignIn<'_>) -> Result<AccessToken, ProviderError> {
@@ -54,7 +55,7 @@ impl Credential for Imds {
         let request = Request::get(Route::Local, with_query(&self.endpoint, &query))
             .header("Metadata", "true");
         let asking = Asking {
-            name: "virtual machine's managed identity (IMDS)",
+            name: NAME,
             again,
             advice: "give the machine a managed identity, and name which one if it has several",
         };

@@ -59,7 +59,7 @@ pub(crate) fn read(
     let (kind, message) = match response.status {
         400 => bad_request(verb),
         401 => {
-            let mut message = format!("the vault does not take the token of the {}", credential.describe());
+            let mut message = format!("the vault does not take the token of the {}", credential.name());
             unauthorized(&mut message, response, audience);
             (ProviderErrorKind::Denied, message)
         }
@@ -82,11 +82,11 @@ pub(crate) fn read(
         ),
         300..=399 => (
             ProviderErrorKind::Unavailable,
-            "the vault's place answers with a redirect, which is not followed; something else may be answering".into(),
+            "a redirect came in place of the vault's answer, and was not followed; something else may be answering there".into(),
         ),
         _ => (
             ProviderErrorKind::Unavailable,
-            "the vault answers with a status that it has no use for; something else may be answering".into(),
+            "a status came that Key Vault has no use for; something else may be answering there".into(),
         ),
     };
     let mut error = ProviderError::new(kind, message)
@@ -130,7 +130,7 @@ fn forbidden(
     code: Option<&str>,
     credential: &dyn Credential,
 ) -> (ProviderErrorKind, String) {
-    let who = credential.describe();
+    let who = credential.name();
     let right = verb.permission();
     // On an unwrap every 403 is a plain no: it takes the key away, whatever rule says it.
     let rule = match verb {
@@ -162,10 +162,16 @@ fn forbidden(
         ),
         _ => (
             ProviderErrorKind::Denied,
-            format!(
-                "the {who} may not {right}; give it the role {:?} on the key or vault, and allow some minutes for that to spread",
-                role(key)
-            ),
+            {
+                let mut message = format!(
+                    "the {who} lacks the permission {right}; give it the role {:?} on the key or vault, and allow some minutes for that to spread",
+                    role(key)
+                );
+                if verb == Verb::Get {
+                    message.push_str("; if its owner doesn't grant get, name the key with its version and choose not to get it");
+                }
+                message
+            },
         ),
     }
 }

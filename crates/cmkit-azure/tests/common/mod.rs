@@ -2,6 +2,8 @@
 
 // Each test file uses some of these.
 #![allow(dead_code)]
+// Helpers of tests may unwrap as tests do.
+#![allow(clippy::unwrap_used)]
 
 use cmkit::{
     KeyId, KeyProvider, KeyRef, ProviderError, ProviderErrorKind, UnwrapRequest, WrapRequest,
@@ -10,41 +12,41 @@ use cmkit::{
 use cmkit_azure::{Environment, Identity, KeyVaultBuilder, KeyVaultProvider};
 use cmkit_testkit::FakeVault;
 
-pub const HOST: &str = "contoso.vault.azure.net";
-pub const HSM: &str = "contoso.managedhsm.azure.net";
-pub const CAPSULE: &[u8] = &[7; 72];
+pub(crate) const HOST: &str = "contoso.vault.azure.net";
+pub(crate) const HSM: &str = "contoso.managedhsm.azure.net";
+pub(crate) const CAPSULE: &[u8] = &[7; 72];
 
 /// A fake vault with one key.
-pub struct World {
-    pub vault: FakeVault,
+pub(crate) struct World {
+    pub(crate) vault: FakeVault,
     /// With its version.
-    pub kid: String,
+    pub(crate) kid: String,
 }
 
 impl World {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let vault = FakeVault::start().unwrap();
         let kid = vault.create_key(HOST, "team");
         Self { vault, kid }
     }
 
     /// The key without a version.
-    pub fn key(&self) -> KeyRef {
+    pub(crate) fn key(&self) -> KeyRef {
         self.id().without_version()
     }
 
-    pub fn id(&self) -> KeyId {
+    pub(crate) fn id(&self) -> KeyId {
         KeyId::parse(&self.kid).unwrap()
     }
 
     /// The way to the fake vault, and these variables.
-    pub fn environment(&self, more: &[(&str, &str)]) -> Environment {
+    pub(crate) fn environment(&self, more: &[(&str, &str)]) -> Environment {
         let mut pairs = vec![("HTTPS_PROXY", &*self.vault.addresses().proxy)];
         pairs.extend(more);
         Environment::from_pairs(pairs)
     }
 
-    pub fn application(&self) -> Identity {
+    pub(crate) fn application(&self) -> Identity {
         let identity = &self.vault.addresses().identity;
         Identity::client_secret_of(
             identity.tenant_id.as_str(),
@@ -53,7 +55,7 @@ impl World {
         )
     }
 
-    pub fn builder(&self) -> KeyVaultBuilder {
+    pub(crate) fn builder(&self) -> KeyVaultBuilder {
         KeyVaultProvider::builder()
             .key(self.key())
             .identity(self.application())
@@ -61,16 +63,19 @@ impl World {
             .environment(self.environment(&[]))
     }
 
-    pub fn provider(&self) -> KeyVaultProvider {
+    pub(crate) fn provider(&self) -> KeyVaultProvider {
         self.builder().build().unwrap()
     }
 }
 
-pub fn wrap(provider: &KeyVaultProvider, key: &KeyRef) -> Result<WrappedKey, ProviderError> {
+pub(crate) fn wrap(provider: &KeyVaultProvider, key: &KeyRef) -> Result<WrappedKey, ProviderError> {
     provider.wrap(&WrapRequest::new(key, CAPSULE))
 }
 
-pub fn unwrap(provider: &KeyVaultProvider, wrapped: &WrappedKey) -> Result<Vec<u8>, ProviderError> {
+pub(crate) fn unwrap(
+    provider: &KeyVaultProvider,
+    wrapped: &WrappedKey,
+) -> Result<Vec<u8>, ProviderError> {
     let request = UnwrapRequest::new(&wrapped.key, wrapped.algorithm, &wrapped.wrapped);
     provider
         .unwrap(&request)
@@ -78,7 +83,7 @@ pub fn unwrap(provider: &KeyVaultProvider, wrapped: &WrappedKey) -> Result<Vec<u
 }
 
 /// The error, which must be of this kind and have all of these words in its text.
-pub fn expect<T>(
+pub(crate) fn expect<T>(
     result: Result<T, ProviderError>,
     kind: ProviderErrorKind,
     words: &[&str],

@@ -227,11 +227,11 @@ fn what_is_safe_to_disable() {
         assert!(reasons[0].contains(word), "{reasons:?}");
     };
     says(&table(later - 1, |_, _| {}), "begin another one in 1 s");
-    says(&table(0, |_, _| {}), "begin another one in 2 h");
+    says(&table(0, |_, _| {}), "begin another one in 121 min");
     let second = |s: &Scene| {
         let versions = s.keys.list().unwrap();
-        let is_it = |id: &&KeyId| id.name() == "a" && **id != s.first;
-        versions.iter().map(|k| &k.id).find(is_it).unwrap().clone()
+        let is_it = |k: &&crate::KeyInfo| k.id.name() == "a" && k.id != s.first && !k.newest;
+        versions.iter().find(is_it).unwrap().id.clone()
     };
     let by_second = |s: &Scene, names: &[&str]| {
         let id = KeyRef::from(second(s));

@@ -120,7 +120,7 @@ impl Census {
         if self.begun > settled {
             return None;
         }
-        let wait = settled - self.begun + 1;
+        let wait = (settled - self.begun).saturating_add(1);
         Some(format!(
             "when this census was begun, others may still have been writing under an older version; begin another one in {}",
             in_words(wait)
@@ -197,7 +197,7 @@ fn headers(n: u64) -> String {
 fn in_words(seconds: u64) -> String {
     match seconds {
         0..=119 => format!("{seconds} s"),
-        120..=7199 => format!("{} min", seconds.div_ceil(60)),
+        120..=10_799 => format!("{} min", seconds.div_ceil(60)),
         _ => format!("{} h", seconds.div_ceil(3600)),
     }
 }

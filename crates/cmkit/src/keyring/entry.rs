@@ -12,7 +12,7 @@ use crate::context::EncryptionContext;
 use crate::crypto::{ExpandKey, hmac_sha256, sha256};
 use crate::envelope::{FIXED_PREFIX_LEN, MAC_LEN, MAGIC, SUITE, VERSION};
 use crate::key_id::KeyId;
-use crate::seams::{Clock, Moment};
+use crate::seams::Moment;
 use crate::secret::Dek;
 
 const MAC_LABEL: &[u8] = b"cmkit/v1/header-mac\0";
@@ -87,8 +87,8 @@ impl Usage {
     }
 
     /// Takes one message if the policy allows another one.
-    pub(crate) fn take_message(&self, policy: &DekPolicy, clock: &Clock) -> bool {
-        clock.age(self.since) < policy.max_age
+    pub(crate) fn take_message(&self, policy: &DekPolicy, now: Moment) -> bool {
+        now.age(self.since) < policy.max_age
             && self.bytes.load(Ordering::Relaxed) < policy.max_bytes
             && self
                 .messages
@@ -103,8 +103,8 @@ impl Usage {
     }
 
     /// Whether it takes no other message.
-    pub(crate) fn is_used_up(&self, policy: &DekPolicy, clock: &Clock) -> bool {
-        clock.age(self.since) >= policy.max_age
+    pub(crate) fn is_used_up(&self, policy: &DekPolicy, now: Moment) -> bool {
+        now.age(self.since) >= policy.max_age
             || self.bytes.load(Ordering::Relaxed) >= policy.max_bytes
             || self.messages.load(Ordering::Relaxed) >= policy.max_messages
     }

@@ -91,8 +91,10 @@ impl Timer {
 pub(super) enum Condition {
     /// Said yes within the hard bound.
     Fresh,
-    /// Never heard of, or not within the hard bound: it must be asked.
+    /// Not heard of within the hard bound: it must be asked.
     Old,
+    /// A local key that its provider doesn't know.
+    Unknown,
     /// Not heard of for so long that another key mustn't serve in its place.
     Lost,
     /// Taken away.

@@ -44,6 +44,10 @@ impl Healths {
             .write()
             .unwrap_or_else(PoisonError::into_inner);
         if versions.len() >= MAX_VERSIONS {
+            // What was taken away must stay known for as long as there is room.
+            versions.retain(|_, h| Arc::strong_count(h) > 1 || h.state() == KeyState::Revoked);
+        }
+        if versions.len() >= MAX_VERSIONS {
             versions.retain(|_, h| Arc::strong_count(h) > 1);
         }
         let key = health.key.clone();
@@ -64,12 +68,12 @@ impl Healths {
         tracked
     }
 
-    /// Forgets what no cached DEK depends on, unless it was taken away: that must stay known.
-    pub(super) fn forget_unused(&self) {
+    /// Forgets versions that no cached DEK depends on and of which nothing is known.
+    pub(super) fn forget_untracked(&self) {
         let mut versions = self
             .versions
             .write()
             .unwrap_or_else(PoisonError::into_inner);
-        versions.retain(|_, h| Arc::strong_count(h) > 1 || h.state() == KeyState::Revoked);
+        versions.retain(|_, h| Arc::strong_count(h) > 1 || h.state() != KeyState::Unknown);
     }
 }

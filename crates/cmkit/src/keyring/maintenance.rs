@@ -118,7 +118,7 @@ impl Shared {
         let caches = self.caches();
         let mut done = Maintenance::default();
         self.sweep(caches);
-        caches.healths.forget_unused();
+        caches.healths.forget_untracked();
         let mut next = LONGEST_SLEEP;
         for health in caches.healths.tracked() {
             // The map and this loop hold it; else a cached DEK does.

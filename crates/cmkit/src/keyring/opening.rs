@@ -10,8 +10,8 @@ use super::entry::{BodyKeys, DecryptEntry, Holder, MacKey, Usage};
 use super::flight::Flight;
 use super::health::Condition;
 use super::message_key::OpeningKey;
-use super::standing::{Standing, lost};
-use super::{Keyring, Shared};
+use super::standing::{At, Standing, lost};
+use super::{Caches, Keyring, Shared};
 use crate::cache::{Cache, Touch};
 use crate::capsule;
 use crate::crypto::sha256;
@@ -19,7 +19,6 @@ use crate::envelope::{self, DekId, Header, MAC_LEN, Purpose, Recipient};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key_id::{KeyId, KeyRef};
 use crate::provider::KeyProvider;
-use crate::seams::Moment;
 use crate::secret::{Dek, SecretBytes};
 
 type Mac = [u8; MAC_LEN];
@@ -63,8 +62,9 @@ impl Keyring {
         if !shared.policy.caches() {
             return Ok(shared.opening_key(shared.open_header(header)?));
         }
-        let state = &shared.caches().open;
-        if let Some(result) = shared.seen(state, header) {
+        let caches = shared.caches();
+        let state = &caches.open;
+        if let Some(result) = shared.seen(caches, header) {
             return result.map(|entry| shared.opening_key(entry));
         }
         let flight_key = sha256(&[header]);
@@ -73,10 +73,10 @@ impl Keyring {
             Arc::clone(flights.entry(flight_key).or_default())
         };
         let entry = flight.run(
-            || shared.seen(state, header),
+            || shared.seen(caches, header),
             || {
                 let entry = shared.open_header(header)?;
-                entry.usage.take_message(&shared.policy, &shared.clock);
+                entry.usage.take_message(&shared.policy, shared.clock.now());
                 state.seen.insert(mac_of(header), Arc::clone(&entry));
                 Ok(entry)
             },
@@ -101,7 +101,7 @@ impl Keyring {
             return None;
         }
         let shared = self.shared();
-        let found = shared.seen(&shared.caches().open, header)?;
+        let found = shared.seen(shared.caches(), header)?;
         Some(found.map(|entry| shared.opening_key(entry)))
     }
 
@@ -138,16 +138,16 @@ impl Shared {
     }
 
     /// The entry of a header that was verified before, charged for a message. `None`: not seen, or too old.
-    fn seen(&self, state: &OpenState, header: &[u8]) -> Option<Result<Arc<DecryptEntry>>> {
+    fn seen(&self, caches: &Caches, header: &[u8]) -> Option<Result<Arc<DecryptEntry>>> {
+        let state = &caches.open;
         let mac = mac_of(header);
         let entry = state.seen.find(&mac)?;
         if entry.header != header {
             return None;
         }
-        match self.opening_standing(&entry) {
-            Standing::Good if entry.usage.take_message(&self.policy, &self.clock) => {
-                Some(Ok(entry))
-            }
+        let now = self.clock.now();
+        match self.opening_standing(&entry, &At { now, caches }) {
+            Standing::Good if entry.usage.take_message(&self.policy, now) => Some(Ok(entry)),
             Standing::Good | Standing::Stale => {
                 state.seen.remove(&mac, &entry);
                 None
@@ -266,14 +266,13 @@ impl Shared {
             return Err(Error::KeyNotAllowed { keys });
         }
         let holders = self.known_holders(&header.recipients);
-        let mut now = None;
-        let condition = |key: &KeyId, now: &mut Option<Moment>| {
+        let at = self.at_once();
+        let condition = |key: &KeyId| {
             let known = holders.iter().find(|h| h.key == *key);
-            known.map(|holder| self.condition(holder, now))
+            known.map(|holder| self.condition(holder, &at))
         };
         let gone = holders.iter().find(|h| {
-            self.condition(h, &mut now) == Condition::Gone
-                && !self.is_superseded(h, &holders, &mut now)
+            self.condition(h, &at) == Condition::Gone && !self.is_superseded(h, &holders, &at)
         });
         if let Some(holder) = gone {
             // The provider knows better why: disabled, destroyed, or open modes. A remote key may have come back: it is asked now and then.
@@ -291,9 +290,9 @@ impl Shared {
         }
         let mut candidates: Vec<_> = allowed().collect();
         // A key that works is asked before one that is unknown, and that before one in trouble.
-        candidates.sort_by_key(|(_, r)| match condition(&r.key_id, &mut now) {
+        candidates.sort_by_key(|(_, r)| match condition(&r.key_id) {
             Some(Condition::Fresh) | None => 0,
-            Some(Condition::Old) => 1,
+            Some(Condition::Old | Condition::Unknown) => 1,
             Some(Condition::Lost | Condition::Gone) => 2,
         });
         let mut failure: Option<Error> = None;
@@ -335,16 +334,15 @@ impl Shared {
 
     /// That no other key of the envelope forbids that this one opened it: one that wasn't heard of for too long is asked, if it still can be.
     fn check_others(&self, holders: &[Holder]) -> Result<()> {
-        let mut now = None;
         for holder in &holders[1..] {
-            if self.condition(holder, &mut now) == Condition::Lost
+            if self.condition(holder, &self.at_once()) == Condition::Lost
                 && let Some(health) = self.health_here(holder)
             {
                 let _ = self.ask_again(&health);
             }
-            now = None;
-            match self.condition(holder, &mut now) {
-                Condition::Gone if !self.is_superseded(holder, holders, &mut now) => {
+            let at = self.at_once();
+            match self.condition(holder, &at) {
+                Condition::Gone if !self.is_superseded(holder, holders, &at) => {
                     return Err(self.reason(holder));
                 }
                 Condition::Lost => return Err(lost(holder)),

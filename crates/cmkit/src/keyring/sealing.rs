@@ -7,8 +7,8 @@ use super::entry::{BodyKeys, EncryptEntry, Holder, MacKey, Usage};
 use super::flight::Flight;
 use super::health::{self, Evidence, Timer};
 use super::message_key::{Form, SealingKey};
-use super::standing::Standing;
-use super::{Keyring, Shared};
+use super::standing::{At, Standing};
+use super::{Caches, Keyring, Shared};
 use crate::capsule;
 use crate::envelope::{self, Core, DekId, Padding, Purpose};
 use crate::error::{Error, Result};
@@ -91,14 +91,14 @@ impl Keyring {
         let slot = caches.seal.slot(form);
         let entry = if !shared.policy.caches() {
             shared.new_entry(form, slot)?
-        } else if let Some(entry) = shared.usable(slot) {
+        } else if let Some(entry) = shared.usable(caches, slot) {
             entry
         } else {
             slot.flight.run(
-                || shared.usable(slot).map(Ok),
+                || shared.usable(caches, slot).map(Ok),
                 || {
                     let entry = shared.new_entry(form, slot)?;
-                    entry.usage.take_message(&shared.policy, &shared.clock);
+                    entry.usage.take_message(&shared.policy, shared.clock.now());
                     *slot.current.write().unwrap_or_else(PoisonError::into_inner) =
                         Some(Arc::clone(&entry));
                     Ok(entry)
@@ -120,7 +120,7 @@ impl Keyring {
         if !shared.policy.caches() || self.is_calling() {
             return None;
         }
-        let entry = shared.usable(caches.seal.slot(form))?;
+        let entry = shared.usable(caches, caches.seal.slot(form))?;
         Some(SealingKey {
             shared: Arc::clone(shared),
             entry,
@@ -152,13 +152,13 @@ impl Keyring {
 
 impl Shared {
     /// The slot's DEK, charged for a message, if its keys are still there and the policy allows another one.
-    fn usable(&self, slot: &Slot) -> Option<Arc<EncryptEntry>> {
+    fn usable(&self, caches: &Caches, slot: &Slot) -> Option<Arc<EncryptEntry>> {
         let current = slot.current.read().unwrap_or_else(PoisonError::into_inner);
         let entry = Arc::clone(current.as_ref()?);
         drop(current);
-        if matches!(self.sealing_standing(&entry), Standing::Good)
-            && entry.usage.take_message(&self.policy, &self.clock)
-        {
+        let now = self.clock.now();
+        let standing = self.sealing_standing(&entry, &At { now, caches });
+        if matches!(standing, Standing::Good) && entry.usage.take_message(&self.policy, now) {
             return Some(entry);
         }
         slot.retire(&entry);

@@ -31,11 +31,11 @@ impl Watch for Guard {
     fn check(&self) -> Result<()> {
         match self {
             Self::Sealing(shared, entry) => {
-                let standing = || shared.sealing_standing(entry);
+                let standing = |at: &At<'_>| shared.sealing_standing(entry, at);
                 shared.check(standing, || shared.ask_any(&entry.recipients))
             }
             Self::Opening(shared, entry) => {
-                let standing = || shared.opening_standing(entry);
+                let standing = |at: &At<'_>| shared.opening_standing(entry, at);
                 // The envelope's own wraps: also in a forked child, which has no evidence of its parent's.
                 shared.check(standing, || shared.open_header(&entry.header).map(drop))
             }
@@ -43,105 +43,104 @@ impl Watch for Guard {
     }
 }
 
+/// A moment, and what this process knows at it.
+pub(super) struct At<'a> {
+    pub(super) now: Moment,
+    pub(super) caches: &'a Caches,
+}
+
 impl Shared {
+    pub(super) fn at_once(&self) -> At<'_> {
+        At {
+            now: self.clock.now(),
+            caches: self.caches(),
+        }
+    }
+
     fn check<'a>(
         &self,
-        standing: impl Fn() -> Standing<'a>,
+        standing: impl Fn(&At<'_>) -> Standing<'a>,
         ask: impl FnOnce() -> Result<()>,
     ) -> Result<()> {
-        if matches!(standing(), Standing::Good) {
-            return Ok(());
+        match standing(&self.at_once()) {
+            Standing::Good => return Ok(()),
+            Standing::Stale => ask()?,
+            Standing::Gone(_) => {}
         }
-        if matches!(standing(), Standing::Stale) {
-            ask()?;
-        }
-        match standing() {
+        match standing(&self.at_once()) {
             Standing::Gone(holder) => Err(self.reason(holder)),
             // Asked just now: what it said counts for this moment.
             Standing::Good | Standing::Stale => Ok(()),
         }
     }
 
-    pub(super) fn sealing_standing<'a>(&self, entry: &'a EncryptEntry) -> Standing<'a> {
-        match self.standing(&entry.recipients, Some(entry.usage.since())) {
-            Standing::Good if entry.recipients.iter().any(|h| self.is_forgotten(h)) => {
-                Standing::Stale
-            }
-            other => other,
-        }
+    pub(super) fn sealing_standing<'a>(
+        &self,
+        entry: &'a EncryptEntry,
+        at: &At<'_>,
+    ) -> Standing<'a> {
+        // Wrapped just now is as good as a yes.
+        let is_new = at.now.age(entry.usage.since()) < self.freshness.hard;
+        self.standing(&entry.recipients, entry.recipients.len(), is_new, at)
     }
 
-    pub(super) fn opening_standing<'a>(&self, entry: &'a DecryptEntry) -> Standing<'a> {
-        match self.standing(&entry.holders, None) {
-            // The key that opened it must still be known; another one may be unknown here, but not taken away.
-            Standing::Good if self.is_forgotten(&entry.holders[0]) => Standing::Stale,
-            other => other,
-        }
+    pub(super) fn opening_standing<'a>(
+        &self,
+        entry: &'a DecryptEntry,
+        at: &At<'_>,
+    ) -> Standing<'a> {
+        // The key that opened it must still be known; another one may be unknown here, but not taken away.
+        self.standing(&entry.holders, 1, false, at)
     }
 
-    /// Whether its provider, one that isn't remote, doesn't know the key.
-    fn is_forgotten(&self, holder: &Holder) -> bool {
-        holder.health.is_none() && self.local_state(holder) == KeyState::Unknown
-    }
-
-    /// `wrapped` is when the DEK was wrapped, for one that was made here: that is as good as a yes.
-    fn standing<'a>(&self, holders: &'a [Holder], wrapped: Option<Moment>) -> Standing<'a> {
-        let mut now = None;
-        let mut serves = false;
-        let mut lost = false;
-        for holder in holders {
-            match self.condition(holder, &mut now) {
+    /// Of the first `must_know` holders a local provider must still know the key. `serves`: whether the DEK does without anybody's yes.
+    fn standing<'a>(
+        &self,
+        holders: &'a [Holder],
+        must_know: usize,
+        mut serves: bool,
+        at: &At<'_>,
+    ) -> Standing<'a> {
+        let mut is_stale = false;
+        for (place, holder) in holders.iter().enumerate() {
+            match self.condition(holder, at) {
                 Condition::Fresh => serves = true,
+                Condition::Unknown => is_stale |= place < must_know,
                 Condition::Old => {}
-                Condition::Lost => lost = true,
-                Condition::Gone if self.is_superseded(holder, holders, &mut now) => {}
+                Condition::Lost => is_stale = true,
+                Condition::Gone if self.is_superseded(holder, holders, at) => {}
                 Condition::Gone => return Standing::Gone(holder),
             }
         }
-        if let Some(wrapped) = wrapped
-            && !serves
-        {
-            let now = now.unwrap_or_else(|| self.clock.now());
-            serves = now.age(wrapped) < self.freshness.hard;
-        }
-        if serves && !lost {
+        if serves && !is_stale {
             Standing::Good
         } else {
             Standing::Stale
         }
     }
 
-    pub(super) fn condition(&self, holder: &Holder, now: &mut Option<Moment>) -> Condition {
+    pub(super) fn condition(&self, holder: &Holder, at: &At<'_>) -> Condition {
         let Some(health) = &holder.health else {
             return match self.local_state(holder) {
                 KeyState::Revoked => Condition::Gone,
-                KeyState::Unknown => Condition::Old,
+                KeyState::Unknown => Condition::Unknown,
                 KeyState::Active | KeyState::Unavailable => Condition::Fresh,
             };
         };
-        let now = *now.get_or_insert_with(|| self.clock.now());
-        let caches = self.caches();
-        if holder.process == caches.process {
-            health.condition(now, &self.freshness)
+        if holder.process == at.caches.process {
+            health.condition(at.now, &self.freshness)
         } else {
-            caches
-                .healths
-                .heir_of(health)
-                .condition(now, &self.freshness)
+            let health = at.caches.healths.heir_of(health);
+            health.condition(at.now, &self.freshness)
         }
     }
 
     /// Whether the DEK is also wrapped by a newer version of the same key that is still there: then it is that one's to say.
-    pub(super) fn is_superseded(
-        &self,
-        holder: &Holder,
-        holders: &[Holder],
-        now: &mut Option<Moment>,
-    ) -> bool {
+    pub(super) fn is_superseded(&self, holder: &Holder, holders: &[Holder], at: &At<'_>) -> bool {
         holders.iter().any(|other| {
             other.key.same_key(&holder.key)
                 && other.wrapped_at > holder.wrapped_at
-                && !matches!(self.condition(other, now), Condition::Gone)
+                && self.condition(other, at) != Condition::Gone
         })
     }
 
@@ -178,21 +177,23 @@ impl Shared {
 
     /// Drops, and so zeroizes, every cached DEK that may not serve any more.
     pub(super) fn sweep(&self, caches: &Caches) {
+        let now = self.clock.now();
+        let at = At { now, caches };
         for slot in caches.seal.slots() {
             let current = slot.current.read().unwrap_or_else(PoisonError::into_inner);
             let Some(entry) = current.as_ref().map(Arc::clone) else {
                 continue;
             };
             drop(current);
-            let serves = matches!(self.sealing_standing(&entry), Standing::Good)
-                && !entry.usage.is_used_up(&self.policy, &self.clock);
+            let serves = matches!(self.sealing_standing(&entry, &at), Standing::Good)
+                && !entry.usage.is_used_up(&self.policy, now);
             if !serves {
                 slot.retire(&entry);
             }
         }
         caches.open.seen.retain(|entry| {
-            matches!(self.opening_standing(entry), Standing::Good)
-                && !entry.usage.is_used_up(&self.policy, &self.clock)
+            matches!(self.opening_standing(entry, &at), Standing::Good)
+                && !entry.usage.is_used_up(&self.policy, now)
         });
     }
 }

@@ -44,8 +44,9 @@ impl Rotation {
     pub fn rotate_file(&self, path: impl AsRef<Path>) -> Result<RotatedFile> {
         let path = path.as_ref();
         // The sidecar belongs beside the file itself, not beside a link to it.
-        let real = fs::canonicalize(path).map_err(|e| Error::io_at("open", path, e))?;
-        self.rotate_real_file(&real).map_err(|e| e.in_file(path))
+        let real = fs::canonicalize(path).map_err(|e| Error::io_at("open", path, e));
+        real.and_then(|real| self.rotate_real_file(&real))
+            .map_err(|e| self.keyring.discreet(e.in_file(path)))
     }
 
     fn rotate_real_file(&self, path: &Path) -> Result<RotatedFile> {

@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use super::super::check_row;
+use super::super::replace_row;
 use super::{Rotated, Rotation};
 use crate::envelope::DekId;
 use crate::error::{Error, Result};
@@ -35,16 +35,10 @@ impl Rotation {
 
     /// `None`: there is no such row any more.
     pub(super) fn rotate_row(&self, store: &dyn KeyStore, id: &DekId) -> Result<Option<Rotated>> {
-        while let Some(row) = store.get(id)? {
-            check_row(id, &row.bytes)?;
-            let rotated = self.rotate(&row.bytes)?;
-            let Some(new) = &rotated.envelope else {
-                return Ok(Some(rotated));
-            };
-            if store.replace_if_unchanged(id, new, &row.tag)? {
-                return Ok(Some(rotated));
-            }
-        }
-        Ok(None)
+        replace_row(store, id, |row| {
+            let rotated = self.rotate(row)?;
+            let new = rotated.envelope.clone();
+            Ok((rotated, new))
+        })
     }
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::super::RotateOutcome::{self, NotOurs, Replaced, UpToDate};
 use super::*;
-use crate::{DirectoryKeyStore, ErrorKind, KeyStore};
+use crate::{DekId, DirectoryKeyStore, Error, ErrorKind, KeyStore, StoredKey};
 
 /// What became of each, by its name; where that is a DEK id, `row`.
 fn rotate_paths(
@@ -97,6 +97,64 @@ fn a_walk_can_be_stopped_and_gone_on_with() {
     let done = rotate_paths(&rotation, &root);
     let count = |outcome| done.values().filter(|r| **r == Ok(outcome)).count();
     assert_eq!((count(Replaced), count(UpToDate)), (3, 1));
+}
+
+/// A store in which somebody else rewraps a row just before it is replaced.
+struct Meanwhile {
+    store: DirectoryKeyStore,
+    change: Mutex<Option<Vec<u8>>>,
+}
+
+impl KeyStore for Meanwhile {
+    fn get(&self, id: &DekId) -> Result<Option<StoredKey>, Error> {
+        self.store.get(id)
+    }
+
+    fn put_if_absent(&self, id: &DekId, bytes: &[u8]) -> Result<bool, Error> {
+        self.store.put_if_absent(id, bytes)
+    }
+
+    fn replace_if_unchanged(&self, id: &DekId, bytes: &[u8], tag: &[u8]) -> Result<bool, Error> {
+        if let Some(change) = self.change.lock().unwrap().take() {
+            assert!(self.store.replace_if_unchanged(id, &change, tag)?);
+        }
+        self.store.replace_if_unchanged(id, bytes, tag)
+    }
+
+    fn list(&self) -> Result<Vec<DekId>, Error> {
+        self.store.list()
+    }
+}
+
+#[test]
+fn a_concurrent_change_of_a_row_is_not_undone() {
+    let scene = Scene::new();
+    let store = DirectoryKeyStore::open_or_create(scene.dir.path().join("store")).unwrap();
+    let store = Arc::new(Meanwhile {
+        store,
+        change: Mutex::default(),
+    });
+    let keyring = scene.builder().wrap_with(key("a")).wrap_with(key("b"));
+    let keyring = keyring.key_store(Arc::clone(&store) as _).build().unwrap();
+    keyring.encrypt_compact(TEXT, &none()).unwrap();
+    let id = store.list().unwrap()[0];
+    let row = store.get(&id).unwrap().unwrap().bytes;
+    let to_c = crate::Rewrap::to(key("c"));
+    // It takes the place of `a`, which came first.
+    let change = keyring.rewrap(&row, &to_c).unwrap();
+    *store.change.lock().unwrap() = Some(change);
+    let new = scene.rotate_key("b");
+    let rotation = keyring.rotation(&at_once()).unwrap();
+    let mut outcomes = Vec::new();
+    rotation
+        .rotate_key_store(|_, result| {
+            outcomes.push(result.unwrap().outcome);
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+    assert_eq!(outcomes, [Replaced]);
+    let row = store.get(&id).unwrap().unwrap().bytes;
+    assert_eq!(keys_of(&row), [scene.newest("c"), new]);
 }
 
 #[test]
