@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from azure.keyvault.keys._shared import http_challenge_cache
 import cmkit
 
 from .fake_vault import HSM, VAULT, FakeVault
+from .vectors import ROOT
 
 KEY = f"https://{VAULT}/keys/kek"
 CONTEXT = {"doc": "42"}
@@ -281,8 +283,8 @@ def test_refusals(vault: FakeVault, refusal: Refusal) -> None:
     ring = keyring(vault, call_timeout=4.0)
     with pytest.raises(cmkit.CmkitError) as caught:
         ring.decrypt(envelope, CONTEXT)
+    assert isinstance(caught.value, expected), repr(caught.value)
     error: Any = caught.value
-    assert isinstance(error, expected), repr(error)
     assert error.key_id == kid and kid in str(error)
     refused = [entry for entry in vault.log() if entry["op"] == "unwrap"][-1]
     assert error.client_request_id == refused["client_request_id"]
@@ -415,3 +417,53 @@ def test_high_business_impact(vault: FakeVault, tmp_path: Path) -> None:
         assert "secret" not in str(caught.value) and "secret" not in repr(vars(caught.value)), repr(caught.value)
         assert "secret" not in str(getattr(caught.value, "filename", ""))
     assert events and all(e.workspace is None for e in events)
+
+
+def environment(fake: FakeVault, home: Path) -> dict[str, str]:
+    return {**fake.env("client_secret"), "CMKIT_HOME": str(home), "PATH": ""}
+
+
+def test_the_example(vault: FakeVault, tmp_path: Path) -> None:
+    example = ROOT / "examples/python/key_vault.py"
+    command = [sys.executable, "-W", "error", str(example), KEY]
+    env = environment(vault, tmp_path / "home")
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "1000 rows" in done.stdout and "up_to_date" in done.stdout and "is the newest version" in done.stdout
+    assert "wrap ok" in (tmp_path / "audit.jsonl").read_text()
+    assert not (tmp_path / "home").exists()
+
+
+def test_the_command(vault: FakeVault, tmp_path: Path) -> None:
+    def run(*arguments: str) -> tuple[int, str, str]:
+        command = [sys.executable, "-W", "error", "-m", "cmkit", *arguments]
+        env = environment(vault, tmp_path / "home")
+        done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+        assert "Traceback" not in done.stderr
+        return done.returncode, done.stdout, done.stderr
+
+    (tmp_path / "a").write_text("attack at dawn")
+    ca = ("--ca-file", str(vault.ca_file))
+    code, out, _ = run("doctor", *ca, KEY)
+    assert code == 0 and "pass  purge protection" in out
+    assert run("encrypt", "--key", KEY, "--identity", "client-secret", *ca, "--audit", "log", "a") == (0, "", "")
+    assert json.loads((tmp_path / "log").read_text().splitlines()[-1])["operation"] in ("wrap", "newest", "unwrap")
+    code, _, said = run("decrypt", "a.cmk", "-o", "b")
+    assert code == 4 and "--key" in said
+    for allowed in (("--key", KEY), ("--allow-host", VAULT)):
+        assert run("decrypt", *allowed, "a.cmk", "-o", "-")[:2] == (0, "attack at dawn")
+    old = cmkit.inspect((tmp_path / "a.cmk").read_bytes()).recipients[0].key_id
+    vault.rotate("kek")
+    code, out, _ = run("rotate", "--key", KEY, "--keep-old", "0", "--json", ".")
+    lines = [json.loads(line) for line in out.splitlines()]
+    assert code == 0 and (lines[0]["outcome"], lines[1]["summary"]["replaced"]) == ("replaced", 1)
+    code, out, _ = run("census", "--safe-to-disable", old, "--json", ".")
+    answer = json.loads(out)
+    assert code == 1 and answer["headers"] == 1 and len(answer["safe_to_disable"]["reasons"]) == 1
+    assert run("census", ".")[0] == 0
+    vault.order("deny", op="unwrap")
+    assert run("decrypt", "--key", KEY, "a.cmk", "-o", "-")[0] == 4
+    code, out, _ = run("doctor", "--json", KEY)
+    assert code == 1 and json.loads(out)["healthy"] is False
+    for wrong in (("--identity", "me"), ("--keep-old", "1w"), ("--unknown",)):
+        assert run("rotate", *wrong, "a.cmk")[0] == 2

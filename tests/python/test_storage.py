@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 from azure.core.exceptions import HttpResponseError
@@ -70,8 +71,8 @@ def storage(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     server.server_close()
 
 
-def blob(storage: str, kek: cmkit.KeyEncryptionKey | None, **options: object) -> BlobClient:
-    encryption = {"require_encryption": True, "encryption_version": "2.0", "key_encryption_key": kek}
+def blob(storage: str, kek: cmkit.KeyEncryptionKey | None, **options: Any) -> BlobClient:
+    encryption: dict[str, Any] = {"require_encryption": True, "encryption_version": "2.0", "key_encryption_key": kek}
     return BlobClient(storage, "container", "blob", max_single_put_size=1 << 30, **{**encryption, **options})
 
 
@@ -139,3 +140,43 @@ def test_another_key_opens_nothing(tmp_path: Path, storage: str) -> None:
     with pytest.raises(ValueError):
         cmkit.KeyEncryptionKey(local, f"https://{VAULT}/keys/kek")
     assert repr(one) == "<cmkit.KeyEncryptionKey local:one>"
+
+
+def test_over_a_keyring(vault: FakeVault, storage: str) -> None:
+    """Then the keyring's allow-list, audit and time limit hold."""
+    events: list[cmkit.AuditEvent] = []
+    ring = cmkit.Keyring(provider(vault), audit=events.append, call_timeout=10.0)
+    kek = cmkit.KeyEncryptionKey(ring, KEY)
+    there_and_back(storage, kek, cmkit.KeyEncryptionKey(ring, kek.get_kid()))
+    assert {event.operation for event in events} == {"newest", "wrap", "unwrap"}
+    for other in (f"https://{VAULT}/keys/other", "https://elsewhere.vault.azure.net/keys/kek"):
+        with pytest.raises(cmkit.KeyNotAllowedError):
+            cmkit.KeyEncryptionKey(ring, other).wrap_key(bytes(32))
+
+
+def test_data_keys_of_cmkits_own_stay_inside(tmp_path: Path) -> None:
+    local = cmkit.LocalKeyProvider(tmp_path / "home")
+    local.create_key("team")
+    seen: list[bytes] = []
+
+    class Watching:
+        name = "local"
+
+        def wrap(self, key_id: str, capsule: bytes, /) -> cmkit.WrappedKey:
+            kek = cmkit.KeyEncryptionKey(local, key_id)
+            with pytest.raises(ValueError, match="own"):
+                kek.wrap_key(capsule)
+            raise cmkit.KeyDisabledError("that is all")
+
+        def unwrap(self, key_id: str, algorithm: cmkit.WrapAlgorithm, wrapped: bytes, /) -> bytes:
+            with pytest.raises(cmkit.AuthenticationError):
+                cmkit.KeyEncryptionKey(local, key_id).unwrap_key(wrapped, algorithm)
+            seen.append(wrapped)
+            raise cmkit.KeyDisabledError("that is all")
+
+    ring = cmkit.Keyring(Watching(), keys="local:team")
+    with pytest.raises(cmkit.KeyDisabledError):
+        ring.encrypt(b"x")
+    with pytest.raises(cmkit.KeyDisabledError):
+        ring.decrypt(cmkit.Keyring(local, keys="local:team").encrypt(b"x"))
+    assert seen

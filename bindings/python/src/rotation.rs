@@ -178,8 +178,8 @@ fn of_file<'py>(
 
 fn outcome(outcome: RotateOutcome) -> &'static str {
     match outcome {
-        RotateOutcome::NotOurs => "not ours",
-        RotateOutcome::UpToDate => "up to date",
+        RotateOutcome::NotOurs => "not_ours",
+        RotateOutcome::UpToDate => "up_to_date",
         RotateOutcome::Waiting => "waiting",
         RotateOutcome::Finished => "finished",
         RotateOutcome::Replaced => "replaced",

@@ -20,7 +20,7 @@ def recipients(envelope: bytes) -> list[str]:
 def test_envelopes(provider: cmkit.LocalKeyProvider, keyring: cmkit.Keyring) -> None:
     envelope = keyring.encrypt(b"x", CONTEXT)
     (first,) = recipients(envelope)
-    assert keyring.rotation().rotate(envelope) == cmkit.Rotated("up to date", None, None)
+    assert keyring.rotation().rotate(envelope) == cmkit.Rotated("up_to_date", None, None)
     second = provider.rotate("team")
     dry = keyring.rotation(dry_run=True).rotate(envelope)
     assert (dry.outcome, dry.envelope) == ("added", None)
@@ -35,7 +35,7 @@ def test_envelopes(provider: cmkit.LocalKeyProvider, keyring: cmkit.Keyring) -> 
     assert recipients(finished.envelope) == [second]
     assert new_keyring(provider.path).decrypt(finished.envelope, CONTEXT) == b"x"
     foreign = cmkit.Keyring(LabProvider(), keys="lab:one").encrypt(b"x")
-    assert rotation.rotate(foreign).outcome == "not ours"
+    assert rotation.rotate(foreign).outcome == "not_ours"
     with refused(cmkit.FormatError, cmkit.TruncatedError):
         rotation.rotate(b"no envelope")
     with refused(cmkit.PolicyError):
@@ -61,10 +61,10 @@ def test_files_and_trees(provider: cmkit.LocalKeyProvider, tmp_path: Path) -> No
     rotation.rotate_paths([data, data / "letter"], told.__setitem__)
     outcomes = {os.path.basename(path): getattr(result, "outcome", type(result)) for path, result in told.items()}
     assert len(outcomes) == 4
-    assert (outcomes["one"], outcomes["two"], outcomes["letter"]) == ("up to date", "replaced", cmkit.FormatError)
+    assert (outcomes["one"], outcomes["two"], outcomes["letter"]) == ("up_to_date", "replaced", cmkit.FormatError)
     rows: list[tuple[str, cmkit.RotatedFile | Exception]] = []
     rotation.rotate_key_store(lambda dek_id, result: rows.append((dek_id, result)))
-    assert rows == [(cmkit.inspect(compact).dek_id, cmkit.RotatedFile("up to date", None, None))]
+    assert rows == [(cmkit.inspect(compact).dek_id, cmkit.RotatedFile("up_to_date", None, None))]
     reader = new_keyring(provider.path, key_store=store)
     assert reader.decrypt(compact) == b"row" and reader.decrypt((data / "two").read_bytes()) == b"two"
     assert recipients((data / "two").read_bytes()) == [second]
@@ -234,7 +234,7 @@ def test_options_of_keyrings(home: Path) -> None:
         {"call_timeout": float("inf")},
     ):
         with refused(ValueError):
-            cmkit.Keyring(provider, **options)  # type: ignore[arg-type]
+            cmkit.Keyring(provider, **options)
     for wrong in (-1, float("nan")):
         with refused(ValueError):
             cmkit.Freshness(hard=wrong)

@@ -120,7 +120,8 @@ class KeyVaultProvider:
 class KeyEncryptionKey:
     """A key that wraps other libraries' data keys: what azure-storage-blob takes as key_encryption_key.
 
-    Without a version in key_id it finds the newest one when it is first used and keeps to it; a new object follows a rotation.
+    Without a version in key_id it finds the newest one when it is first used and keeps to it; a new object follows a rotation. Over a keyring, its allow-list,
+    call_timeout and audit hold. Nothing is cached.
     """
 
     def __new__(cls, provider: Keyring | _Provider, key_id: str) -> KeyEncryptionKey: ...

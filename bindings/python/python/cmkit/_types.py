@@ -138,7 +138,14 @@ class Maintenance:
     """Seconds until the next call is due: 1 to 30."""
 
 
-RotateOutcome: TypeAlias = Literal["not ours", "up to date", "waiting", "finished", "replaced", "added"]
+RotateOutcome: TypeAlias = (
+    Literal["not_ours"]
+    | Literal["up_to_date"]
+    | Literal["waiting"]
+    | Literal["finished"]
+    | Literal["replaced"]
+    | Literal["added"]
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +162,7 @@ class Rotated:
     """What became, or would become, of an envelope in memory."""
 
     outcome: RotateOutcome
-    """not ours: no recipient is a wrapping key. up to date: by the newest version alone. waiting: by the newest version, and the old wrap is kept for now.
+    """not_ours: no recipient is a wrapping key. up_to_date: by the newest version alone. waiting: by the newest version, and the old wrap is kept for now.
     finished: old wraps were dropped. replaced: the new wrap took the old one's place. added: the new wrap stands beside the old one."""
     old_kept_until: int | None
     """Until when an old wrap is kept, in seconds since 1970."""
