@@ -276,6 +276,14 @@ pub(crate) fn provider_error(
     error
 }
 
+/// The text of an exception of ours. Only that is taken over: any other may quote what it was working on.
+pub(crate) fn ours_text(py: Python<'_>, e: &PyErr) -> Option<String> {
+    let base = py.import(ERRORS).ok()?.getattr("CmkitError").ok()?;
+    let value = e.value(py);
+    let is_ours = value.is_instance(&base).unwrap_or(false);
+    is_ours.then(|| value.str().map(|s| s.to_string()).unwrap_or_default())
+}
+
 fn provider_kind(class: &Bound<'_, PyType>) -> Option<ProviderErrorKind> {
     const KINDS: [(&str, ProviderErrorKind); 13] = [
         ("AuthenticationError", ProviderErrorKind::Rejected),

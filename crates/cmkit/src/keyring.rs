@@ -3,6 +3,7 @@
 mod builder;
 mod entry;
 mod flight;
+mod foreign;
 mod freshness;
 mod health;
 mod healths;

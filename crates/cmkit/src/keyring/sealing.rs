@@ -13,7 +13,7 @@ use crate::capsule;
 use crate::envelope::{self, Core, DekId, Padding, Purpose};
 use crate::error::{Error, Result};
 use crate::key_id::KeyRef;
-use crate::provider::KeyState;
+use crate::provider::{KeyState, WrappedKey};
 use crate::seams::Moment;
 use crate::secret::Dek;
 
@@ -270,15 +270,7 @@ impl Shared {
         let capsule = capsule::seal(dek, core);
         let sent = self.clock.now();
         let wrapped = self.wrap_by(provider, key, &capsule)?;
-        let right_version = key.version().is_none_or(|v| v == wrapped.key.version());
-        if !wrapped.key.same_key(key) || !right_version {
-            return Err(Error::Policy {
-                problem: format!(
-                    "key {key}: the provider wrapped with another key, {}",
-                    wrapped.key
-                ),
-            });
-        }
+        Self::check_wrapped_by(key, &wrapped)?;
         let wrapped_at = self.now_unix();
         let recipient =
             envelope::encode_recipient(self.providers[provider].name(), &wrapped, wrapped_at)?;
@@ -295,5 +287,18 @@ impl Shared {
             }
         }
         Ok((holder, recipient))
+    }
+
+    pub(super) fn check_wrapped_by(key: &KeyRef, wrapped: &WrappedKey) -> Result<()> {
+        let right_version = key.version().is_none_or(|v| v == wrapped.key.version());
+        if wrapped.key.same_key(key) && right_version {
+            return Ok(());
+        }
+        Err(Error::Policy {
+            problem: format!(
+                "key {key}: the provider wrapped with another key, {}",
+                wrapped.key
+            ),
+        })
     }
 }

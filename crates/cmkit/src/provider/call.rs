@@ -104,6 +104,17 @@ impl Default for Call {
     }
 }
 
+impl Clone for Call {
+    /// The same operation, for a provider that goes on with it on another thread; what it learns there has to be put in here, too.
+    fn clone(&self) -> Self {
+        Self {
+            id: self.id.clone(),
+            deadline: self.deadline,
+            answer: Mutex::new(self.answer()),
+        }
+    }
+}
+
 impl fmt::Debug for Call {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Call")
