@@ -1,4 +1,4 @@
-/* The fake vault for C tests: a process of its own, steered over plain HTTP. What it can be told is in
+/* The fake vault for C and C++ tests: a process of its own, steered over plain HTTP. What it can be told is in
  * crates/cmkit-testkit/src/control/command.rs and rule.rs. Its program is what CMKIT_FAKE_VAULT names. */
 #ifndef FAKE_VAULT_H
 #define FAKE_VAULT_H
@@ -88,11 +88,14 @@ static UNUSED void fake_stop(struct fake_vault *fake) {
   CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
 }
 
-/* One request; the body of the answer, which must be a 200. Good until the next call on the thread. */
+/* One request; the body of the answer, which must be a 200. Good until the next call. */
 static UNUSED const char *fake_http(struct fake_vault *fake, const char *head, const char *body) {
-  static _Thread_local char answer[65536];
+  static char answer[65536];
   char request[8192];
-  struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)fake->port)};
+  struct sockaddr_in address;
+  memset(&address, 0, sizeof address);
+  address.sin_family = AF_INET;
+  address.sin_port = htons((uint16_t)fake->port);
   address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
   int len = snprintf(request, sizeof request, "%s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nConnection: close\r\nMetadata: true\r\n"
                      "Content-Length: %zu\r\n\r\n%s", head, fake->port, strlen(body), body);

@@ -235,7 +235,7 @@ static void errors_have_their_fields(void) {
   fake_order(&fake, "clear_rules", "{}");
 
   fake_order(&fake, "delete", "{\"host\":\"" VAULT_HOST "\",\"key\":\"kek\"}");
-  cmk_error_free(refused(vault, sealed, sealed_len, CMK_ERR_KEY_DELETED, 20000));
+  cmk_error_free(refused(vault, sealed, sealed_len, CMK_ERR_KEY_NOT_FOUND, 20000));
   free(sealed);
   cmk_keyring_free(keyring);
   cmk_key_vault_free(vault);
@@ -342,13 +342,13 @@ static void audit_and_high_business_impact(void) {
     OK(cmk_keyring_builder_audit(builder, &sink, &e), e);
     OK(cmk_keyring_builder_audit_file(builder, log, &e), e);
     OK(cmk_keyring_builder_workspace(builder, "patients", &e), e);
-    OK(cmk_keyring_builder_max_entries(builder, 0, &e), e); /* so that each decryption unwraps */
+    OK(cmk_keyring_builder_max_entries(builder, 0, &e), e); /* so that each call asks the vault */
     if (hbi) OK(cmk_keyring_builder_high_business_impact(builder, &e), e);
     cmk_keyring *keyring = finish_keyring(builder);
     size_t sealed_len = 0, len = 0;
     uint8_t out[8];
     uint8_t *sealed = seal(keyring, (const uint8_t *)"x", 1, NULL, &sealed_len);
-    CHECK(seen.wraps == 1 && seen.with_workspace == !hbi);
+    CHECK(seen.wraps >= 1 && seen.with_workspace == !hbi);
     fake_order(&fake, "deny", "{\"op\":\"unwrap\"}");
     CHECK(cmk_keyring_decrypt(keyring, sealed, sealed_len, NULL, out, sizeof out, &len, &e) == CMK_ERR_ACCESS_DENIED);
     fake_order(&fake, "allow", "{\"op\":\"unwrap\"}");
