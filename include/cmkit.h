@@ -6,8 +6,8 @@
  *   NULL, *err becomes NULL or, on failure, a cmk_error with the details, to be freed with cmk_error_free.
  * - Handles are opaque: cmk_..._new or _open makes one, cmk_..._free ends it; to free NULL does nothing.
  *   None may be freed while a call uses it; what was made from it goes on without it.
- * - Keyrings, contexts, local providers, readers, inspections, lists, buffers and errors never change, so any number of threads may use
- *   one at the same time. Builders and streams belong to one thread at a time.
+ * - Keyrings, contexts, local providers, vaults, rotations, readers, inspections, reports, lists, buffers and errors never change, so any number of
+ *   threads may use one at the same time. Builders, censuses and streams belong to one thread at a time.
  * - Bytes come in as (pointer, length); the pointer may be NULL if and only if the length is 0. Text is UTF-8 and ends with a NUL.
  * - Bytes go out into the caller's memory. After a failure the whole output range is zero and *out_len is 0. Input
  *   and output must not overlap, unless the function says that it works in place.

@@ -2,10 +2,11 @@
 //
 // - Classes are move-only. One that was moved from may be assigned to or destroyed; whatever else fails.
 // - What fails throws cmkit::Error, or std::bad_alloc. What C can't be asked for is std::invalid_argument: text with a NUL inside, which would be
-//   cut there, a negative age, a null std::unique_ptr, a Context that was moved from.
+//   cut there, a negative time, a null std::unique_ptr, a Context that was moved from.
 // - `Bytes` is a view of bytes: made from a string, a string_view, a vector or array of bytes, or a pointer and a length. `Span` is the same for
 //   output. Neither owns anything.
-// - Threads are as in cmkit.h: a Keyring, Context, LocalKeys, Reader or Inspection may be used by many at once; streams and builders by one.
+// - Threads are as in cmkit.h: a Keyring, Context, LocalKeys, KeyVault, Rotation, Reader or Inspection may be used by many at once; streams, builders and
+//   a Census by one.
 #ifndef CMKIT_HPP
 #define CMKIT_HPP
 

@@ -52,7 +52,10 @@ fn test(work: &Work, name: &str, settings: &[String]) -> Result {
         .arg(&dir)
         .args(["-G", "Unix Makefiles", "-DCMAKE_BUILD_TYPE=Debug"])
         .arg(define("CMKIT_LIBRARY_DIR", &work.target().join("release")))
-        .arg(define("CMKIT_FAKE_VAULT", &work.target().join("debug/cmkit-fake-vault")))
+        .arg(define(
+            "CMKIT_FAKE_VAULT",
+            &work.target().join("debug/cmkit-fake-vault"),
+        ))
         .args(settings);
     work::run(&mut configure)?;
 

@@ -6,8 +6,8 @@ use std::ffi::{c_char, c_void};
 use std::sync::Arc;
 
 use cmkit::{
-    KeyId, KeyProvider, KeyRef, KeyState, NewestKey, NewestRequest, ProviderError, ProviderErrorKind, SecretBytes,
-    UnwrapRequest, WrapRequest, WrappedKey,
+    KeyId, KeyProvider, KeyRef, KeyState, NewestKey, NewestRequest, ProviderError,
+    ProviderErrorKind, SecretBytes, UnwrapRequest, WrapRequest, WrappedKey,
 };
 
 use crate::arg;
