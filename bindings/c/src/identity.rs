@@ -2,7 +2,7 @@
 
 #![allow(unsafe_code)]
 
-use std::ffi::{CString, c_char, c_void};
+use std::ffi::{c_char, c_void};
 use std::sync::Arc;
 
 use zeroize::Zeroizing;
@@ -10,10 +10,12 @@ use zeroize::Zeroizing;
 use crate::arg;
 use crate::call::{Outcome, invalid};
 use crate::callback::{Owned, cmk_destroy_callback, required};
-use crate::error::c_string;
-use crate::result::{CMK_OK, cmk_result};
-use crate::sink::{Question, cmk_sink};
+use crate::result::cmk_result;
+use crate::sink::cmk_sink;
 use crate::structure::Structure;
+
+#[cfg(feature = "azure")]
+mod azure;
 
 /// The first of the others that the environment has: never another one because that one fails.
 pub const CMK_IDENTITY_AUTO: u32 = 0;
@@ -120,69 +122,5 @@ impl Identity {
             token,
         };
         Ok((Self::Source(Arc::new(source)), userdata))
-    }
-
-    #[cfg(feature = "azure")]
-    pub(crate) fn of_azure(self) -> Outcome<cmkit_azure::Identity> {
-        use cmkit_azure::Identity as Azure;
-        Ok(match self {
-            Self::Auto => Azure::auto(),
-            Self::Number(CMK_IDENTITY_APP_SERVICE) => Azure::app_service(),
-            Self::Number(CMK_IDENTITY_ARC) => Azure::arc(),
-            Self::Number(CMK_IDENTITY_AZURE_ML) => Azure::azure_ml(),
-            Self::Number(CMK_IDENTITY_WORKLOAD) => Azure::workload(),
-            Self::Number(CMK_IDENTITY_CLIENT_SECRET) => Azure::client_secret(),
-            Self::Number(CMK_IDENTITY_IMDS) => Azure::imds(),
-            Self::Number(CMK_IDENTITY_CLI) => Azure::cli(),
-            Self::Number(other) => {
-                return Err(invalid(format!("{other} is no CMK_IDENTITY_...")));
-            }
-            Self::Secret {
-                tenant,
-                client_id,
-                secret,
-            } => Azure::client_secret_of(tenant, client_id, secret.as_str()),
-            Self::Source(source) => Azure::callback(source.name.clone(), move |request| {
-                source.token(
-                    &c_string(request.resource),
-                    &c_string(request.scope),
-                    request.claims.map(c_string).as_ref(),
-                )
-            }),
-        })
-    }
-}
-
-#[cfg(feature = "azure")]
-impl Source {
-    fn token(
-        &self,
-        resource: &CString,
-        scope: &CString,
-        claims: Option<&CString>,
-    ) -> Result<cmkit_azure::Token, Box<dyn std::error::Error + Send + Sync>> {
-        let claims = claims.map_or(std::ptr::null(), |claims| claims.as_ptr());
-        let (code, mut answer) = cmk_sink::ask(Question::Token, |sink| {
-            // SAFETY: the header asks for a callback that can be called with these arguments from any thread.
-            unsafe {
-                (self.token)(
-                    self.userdata.pointer(),
-                    resource.as_ptr(),
-                    scope.as_ptr(),
-                    claims,
-                    sink,
-                )
-            }
-        });
-        if code != CMK_OK {
-            return Err(answer.said("the token callback", code).into());
-        }
-        match answer.token.take() {
-            Some((mut token, expires)) => Ok(cmkit_azure::Token::new(
-                std::mem::take(&mut *token),
-                expires,
-            )),
-            None => Err("it returned CMK_OK, but put no token".into()),
-        }
     }
 }
