@@ -545,7 +545,7 @@ typedef void (*cmk_audit_callback)(void *userdata, const struct cmk_audit_event 
 // Takes a keyring's events. Fill it with zeros, set struct_size, then the members. It is copied.
 //
 // The callback is called on the thread that did the operation, several at a time, with no lock held. It may block, but the caller waits for it. It must not call the
-// keyring that is calling it, and must not free it.
+// keyring that is calling it, which is refused with CMK_ERR_POLICY, and must not free it.
 typedef struct cmk_audit_sink {
   // sizeof(cmk_audit_sink).
   size_t struct_size;

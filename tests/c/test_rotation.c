@@ -301,6 +301,39 @@ static void a_remote_provider(void) {
   CHECK(remote.vault.destroyed == 1);
 }
 
+/* An audit sink that wants to encrypt its record with the keyring that tells it. */
+static const cmk_keyring *audited;
+static cmk_result audit_inner;
+static int audit_events;
+
+static void record_and_call(void *userdata, const cmk_audit_event *event) {
+  uint8_t out[512];
+  size_t len = 0;
+  CHECK(userdata == NULL && strcmp(event->provider, "vault") == 0 && event->workspace == NULL && event->attempts == 0);
+  audit_events++;
+  audit_inner = cmk_keyring_encrypt(audited, (const uint8_t *)"x", 1, NULL, out, sizeof out, &len, NULL);
+}
+
+static void an_audit_sink_that_calls_back(void) {
+  cmk_error *e = NULL;
+  struct vault vault;
+  cmk_keyring_builder *builder = NULL;
+  cmk_keyring *keyring = NULL;
+  cmk_audit_sink sink = {.struct_size = sizeof sink, .record = record_and_call};
+  vault_init(&vault);
+  OK(cmk_keyring_builder_new(&builder, &e), e);
+  vault_add(builder, &vault);
+  OK(cmk_keyring_builder_wrap_with(builder, "vault:team", &e), e);
+  OK(cmk_keyring_builder_audit(builder, &sink, &e), e);
+  OK(cmk_keyring_builder_build(builder, &keyring, &e), e);
+  cmk_keyring_builder_free(builder);
+  audited = keyring;
+  size_t sealed_len = 0;
+  free(seal(keyring, (const uint8_t *)"x", 1, NULL, &sealed_len));
+  CHECK(audit_events == 1 && audit_inner == CMK_ERR_POLICY && vault.wraps == 1);
+  cmk_keyring_free(keyring);
+}
+
 /* What a program hands over that was built before `remote` and `newest` were. */
 static void an_older_structure(void) {
   cmk_error *e = NULL;
@@ -352,6 +385,7 @@ int main(int argc, char **argv) {
   CHECK(system(command) == 0);
   rotation_and_census();
   a_remote_provider();
+  an_audit_sink_that_calls_back();
   an_older_structure();
   limits();
   return 0;

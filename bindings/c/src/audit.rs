@@ -84,7 +84,7 @@ pub type cmk_audit_callback =
 /// Takes a keyring's events. Fill it with zeros, set struct_size, then the members. It is copied.
 ///
 /// The callback is called on the thread that did the operation, several at a time, with no lock held. It may block, but the caller waits for it. It must not call the
-/// keyring that is calling it, and must not free it.
+/// keyring that is calling it, which is refused with CMK_ERR_POLICY, and must not free it.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct cmk_audit_sink {
