@@ -10,7 +10,7 @@ use crate::error::ErrorKind;
 /// Takes a keyring's events; see [`KeyringBuilder::audit`](crate::KeyringBuilder::audit).
 ///
 /// Called on the thread that did the operation, with no lock held, after the operation. What it does with an event that it can't keep is its own affair: the
-/// operation was done. Every event also goes to [`tracing`] with the target `cmkit::audit`.
+/// operation was done. It must not call the keyring, which is refused. Every event also goes to [`tracing`] with the target `cmkit::audit`.
 pub trait AuditSink: Send + Sync {
     /// Takes an event.
     fn record(&self, event: &AuditEvent<'_>);

@@ -1,4 +1,4 @@
-//! Calls that leave the keyring: to its providers and its key store.
+//! Calls that leave the keyring: to its providers, its key store and its audit sinks.
 
 use std::cell::RefCell;
 
@@ -56,7 +56,7 @@ impl Keyring {
         self.shared().discreet(error)
     }
 
-    /// Refuses a provider or key store that calls the keyring that is calling it: it would wait for itself, or recurse for ever.
+    /// Refuses a provider, key store or audit sink that calls the keyring that is calling it: it would wait for itself, or recurse for ever.
     pub(crate) fn refuse_reentry(&self) -> Result<()> {
         self.shared().refuse_reentry()
     }
@@ -71,7 +71,7 @@ impl Shared {
     pub(super) fn refuse_reentry(&self) -> Result<()> {
         if self.is_calling() {
             return Err(Error::Policy {
-                problem: "a key provider or key store called the keyring that was calling it; give it a keyring of its own"
+                problem: "a key provider, a key store or an audit sink called the keyring that was calling it; give it a keyring of its own"
                     .into(),
             });
         }
@@ -179,7 +179,7 @@ impl Shared {
     fn record(&self, event: &AuditEvent<'_>) {
         audit::trace(event);
         for sink in &self.audit {
-            sink.record(event);
+            self.call(|| sink.record(event));
         }
     }
 
