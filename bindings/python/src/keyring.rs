@@ -369,7 +369,7 @@ impl Keyring {
 impl Keyring {
     fn build(
         py: Python<'_>,
-        providers: Vec<Arc<dyn KeyProvider>>,
+        providers: Providers,
         keys: Vec<KeyRef>,
         options: &Options<'_, '_>,
     ) -> PyResult<Self> {
@@ -434,12 +434,14 @@ impl Options<'_, '_> {
     }
 }
 
+type Providers = Vec<Arc<dyn KeyProvider>>;
+
 /// The providers that the argument is or lists, and the keys to wrap with where the caller names none: those of the Key Vault providers, else the
 /// local default key.
 fn keyring_providers(
     providers: &Bound<'_, PyAny>,
     by_default: bool,
-) -> PyResult<(Vec<Arc<dyn KeyProvider>>, Vec<KeyRef>)> {
+) -> PyResult<(Providers, Vec<KeyRef>)> {
     let list = if providers.is_instance_of::<PyList>() || providers.is_instance_of::<PyTuple>() {
         providers.try_iter()?.collect::<PyResult<Vec<_>>>()?
     } else {
