@@ -191,8 +191,10 @@ impl Teller<'_> {
                 format!("{would}wrapped by the newest version too, the old wrap kept{until}")
             }
             RotateOutcome::Replaced => format!("{would}moved to the newest version"),
-            RotateOutcome::Finished => format!("{would}without its old wrap")
-                .replace("would be without", "would be left without"),
+            RotateOutcome::Finished if self.dry_run => {
+                "would be left without its old wrap".to_owned()
+            }
+            RotateOutcome::Finished => "without its old wrap now".to_owned(),
             _ => return None,
         })
     }
@@ -247,6 +249,9 @@ impl Teller<'_> {
             text.push_str("; this was a dry run, nothing was changed");
         } else if let Some(until) = tally.kept_until {
             text.push_str(&format!("; run it again after {}", time(until)));
+        }
+        if tally.other_keys > 0 && tally.other_keys == tally.all() {
+            text.push_str("; name those with `--key` to follow them");
         }
         self.count
             .aside(|| writeln!(io::stdout(), "{text}"))

@@ -94,6 +94,11 @@ fn local_keys_rotate_too() {
         done.contains("3 envelopes: 2 moved to the newest version, 1 under other keys"),
         "{done}"
     );
+    let text = world.ok(&["rotate", "c.cmk"]);
+    assert!(
+        text.contains("1 under other keys; name those with `--key`"),
+        "{text}"
+    );
     assert_eq!(recipients(&world, "a.cmk"), [new]);
     assert_eq!(world.calls(), 0);
 }

@@ -153,6 +153,20 @@ fn a_tree_with_a_key_store_and_what_cannot_be_read() {
 }
 
 #[test]
+fn with_high_business_impact_no_names() {
+    let scene = Scene::new();
+    let data = scene.data();
+    fs::write(data.join("secret"), scene.seal(&["a"])).unwrap();
+    fs::write(data.join("secret-cut"), &scene.seal(&["a"])[..20]).unwrap();
+    let keyring = Keyring::builder().high_business_impact().build().unwrap();
+    let mut census = keyring.census();
+    census.add_path(&data);
+    assert_eq!(numbers(census.version(&scene.first)), (1, 1, 0));
+    assert_eq!(census.unreadable().len(), 1);
+    assert!(!format!("{census:?}").contains("secret"));
+}
+
+#[test]
 fn an_interrupted_file_counts_with_both_headers() {
     let scene = Scene::new();
     let data = scene.data();
