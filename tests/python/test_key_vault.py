@@ -28,11 +28,17 @@ CONTEXT = {"doc": "42"}
 
 
 @pytest.fixture
-def vault(fake_vault: FakeVault, monkeypatch: pytest.MonkeyPatch) -> FakeVault:
-    """With the key `kek`, and an environment with a client secret."""
+def empty(fake_vault: FakeVault, monkeypatch: pytest.MonkeyPatch) -> FakeVault:
+    """Without a key, whose making takes a while, and with an environment that has a client secret."""
     sign_in(fake_vault, "client_secret", monkeypatch)
-    fake_vault.create_key("kek")
     return fake_vault
+
+
+@pytest.fixture
+def vault(empty: FakeVault) -> FakeVault:
+    """With the key `kek`."""
+    empty.create_key("kek")
+    return empty
 
 
 def sign_in(fake: FakeVault, source: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,22 +147,22 @@ def failing(error: BaseException) -> cmkit.TokenCredential:
 
 
 @pytest.mark.parametrize("in_thread", [False, True])
-def test_exceptions_of_credentials(vault: FakeVault, in_thread: bool) -> None:
+def test_exceptions_of_credentials(empty: FakeVault, in_thread: bool) -> None:
     def check() -> None:
         error = LookupError("secret-thing")
         with pytest.raises(cmkit.IdentityError) as caught:
-            cmkit.Keyring(provider(vault, credential=failing(error))).encrypt(b"x")
+            cmkit.Keyring(provider(empty, credential=failing(error))).encrypt(b"x")
         assert caught.value.__cause__ is error and caught.value.key_id is None
         assert "LookupError" in str(caught.value) and "secret-thing" not in str(caught.value)
         ours = cmkit.IdentityError("sign in at the front desk")
         with pytest.raises(cmkit.IdentityError, match="front desk"):
-            cmkit.Keyring(provider(vault, credential=failing(ours))).encrypt(b"x")
+            cmkit.Keyring(provider(empty, credential=failing(ours))).encrypt(b"x")
         for interrupt in (KeyboardInterrupt, SystemExit):
             with pytest.raises(interrupt):
-                cmkit.Keyring(provider(vault, credential=failing(interrupt()))).encrypt(b"x")
+                cmkit.Keyring(provider(empty, credential=failing(interrupt()))).encrypt(b"x")
 
     run(check, in_thread)
-    assert vault.count("wrap") == 0
+    assert empty.count("wrap") == 0
 
 
 def run(check: Callable[[], None], in_thread: bool) -> None:
@@ -166,7 +172,7 @@ def run(check: Callable[[], None], in_thread: bool) -> None:
         pool.submit(check).result()
 
 
-def test_what_is_no_credential(vault: FakeVault) -> None:
+def test_what_is_no_credential(empty: FakeVault) -> None:
     class Answering:
         def __init__(self, answer: Any) -> None:
             self.answer = answer
@@ -190,14 +196,14 @@ def test_what_is_no_credential(vault: FakeVault) -> None:
     wrong = [None, "token", info(token=b"t"), info(token=""), info(token="a\nb"), info(expires_on="soon"), info(expires_on=1), info(expires_on=1e300)]
     for credential in [*map(Answering, wrong), Asynchronous()]:
         with pytest.raises(cmkit.IdentityError):
-            cmkit.Keyring(provider(vault, credential=credential)).encrypt(b"x")
+            cmkit.Keyring(provider(empty, credential=credential)).encrypt(b"x")
     for value in (5, object(), b"imds"):
         with pytest.raises(TypeError):
-            provider(vault, credential=value)
+            provider(empty, credential=value)
     with pytest.raises(ValueError, match="app-service"):
-        provider(vault, credential="azureml?")
+        provider(empty, credential="azureml?")
     with pytest.raises(ValueError, match="client_id"):
-        provider(vault, credential=application(vault), client_id="x")
+        provider(empty, credential=application(empty), client_id="x")
 
 
 @pytest.mark.parametrize(
@@ -216,7 +222,7 @@ def test_what_is_no_credential(vault: FakeVault) -> None:
         (KEY, {"audience": {"example.com": "vault"}}),
     ],
 )
-def test_wrong_arguments(vault: FakeVault, key_id: Any, options: dict[str, Any]) -> None:
+def test_wrong_arguments(empty: FakeVault, key_id: Any, options: dict[str, Any]) -> None:
     with pytest.raises((ValueError, OSError)):
         cmkit.KeyVaultProvider(key_id, **options)
 
@@ -280,7 +286,7 @@ def test_refusals(vault: FakeVault, refusal: Refusal) -> None:
     envelope = keyring(vault).encrypt(b"x", CONTEXT)
     kid = cmkit.inspect(envelope).recipients[0].key_id
     order(vault, kid)
-    ring = keyring(vault, call_timeout=4.0)
+    ring = keyring(vault, call_timeout=3.0)
     with pytest.raises(cmkit.CmkitError) as caught:
         ring.decrypt(envelope, CONTEXT)
     assert isinstance(caught.value, expected), repr(caught.value)
@@ -298,19 +304,18 @@ def test_refusals(vault: FakeVault, refusal: Refusal) -> None:
     assert type(again) is type(error) and vars(again) == vars(error)
 
 
-def test_keys_that_will_not_do(fake_vault: FakeVault, monkeypatch: pytest.MonkeyPatch) -> None:
-    sign_in(fake_vault, "client_secret", monkeypatch)
-    fake_vault.create_key("kek", kty="RSA", key_size=2048)
+def test_keys_that_will_not_do(empty: FakeVault) -> None:
+    empty.create_key("kek", kty="RSA", key_size=2048)
     with pytest.raises(cmkit.KeyPolicyError, match="2048"):
-        keyring(fake_vault).encrypt(b"x")
-    ring = cmkit.Keyring(provider(fake_vault, allow_rsa_2048=True))
+        keyring(empty).encrypt(b"x")
+    ring = cmkit.Keyring(provider(empty, allow_rsa_2048=True))
     assert ring.decrypt(ring.encrypt(b"x")) == b"x"
     with pytest.raises(cmkit.KeyNotFoundError):
-        cmkit.Keyring(provider(fake_vault, f"https://{VAULT}/keys/none")).encrypt(b"x")
+        cmkit.Keyring(provider(empty, f"https://{VAULT}/keys/none")).encrypt(b"x")
     # Recoverable, but gone for now.
-    fake_vault.order("delete", host=VAULT, key="kek")
+    empty.order("delete", host=VAULT, key="kek")
     with pytest.raises(cmkit.KeyNotFoundError) as caught:
-        keyring(fake_vault).encrypt(b"x")
+        keyring(empty).encrypt(b"x")
     assert caught.value.retryable is False
 
 

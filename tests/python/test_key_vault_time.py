@@ -13,9 +13,9 @@ import pytest
 import cmkit
 
 from .fake_vault import VAULT, FakeVault
-from .test_key_vault import CONTEXT, KEY, keyring, provider, vault
+from .test_key_vault import CONTEXT, KEY, empty, keyring, provider, vault
 
-__all__ = ["vault"]
+__all__ = ["empty", "vault"]
 
 # The least that there may be.
 QUICK = cmkit.Freshness(soft=10, hard=60)

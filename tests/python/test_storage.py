@@ -17,9 +17,9 @@ from azure.storage.blob import BlobClient
 import cmkit
 
 from .fake_vault import VAULT, FakeVault
-from .test_key_vault import KEY, provider, vault
+from .test_key_vault import KEY, empty, provider, vault
 
-__all__ = ["vault"]
+__all__ = ["empty", "vault"]
 
 
 class Blobs(BaseHTTPRequestHandler):
