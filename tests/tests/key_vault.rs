@@ -318,10 +318,7 @@ fn a_rotation_is_followed_and_the_old_version_becomes_free() {
     let rotation = keyring.rotation(&Rotate::default()).unwrap();
     assert_eq!(rotation.newest()[0].key, new);
     let done = rotation.rotate_file(&sealed).unwrap();
-    assert!(
-        matches!(done.outcome, RotateOutcome::Added),
-        "{done:?}"
-    );
+    assert!(matches!(done.outcome, RotateOutcome::Added), "{done:?}");
     let verdict = |census: &cmkit::Census, newest: &NewestKey| {
         census.safe_to_disable(&w.kid, &SafeToDisable::new(newest.clone()))
     };
