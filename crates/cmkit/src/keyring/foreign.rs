@@ -77,10 +77,10 @@ mod tests {
             let unwrap =
                 |bytes: &[u8]| keyring.unwrap_foreign(&wrapped.key, wrapped.algorithm, bytes);
             assert_eq!(unwrap(&wrapped.wrapped).unwrap().expose(), [7; 40]);
-            let error = unwrap(&[1; 48]).unwrap_err();
+            let error = unwrap(&[1; 48]).err().unwrap();
             assert_eq!(error.kind(), ErrorKind::Authentication);
             keys.disable(&wrapped.key).unwrap();
-            let error = unwrap(&wrapped.wrapped).unwrap_err();
+            let error = unwrap(&wrapped.wrapped).err().unwrap();
             assert_eq!(error.kind(), ErrorKind::KeyDisabled);
         }
         let error = keyring.wrap_foreign(&local("c"), &[7; 40]).unwrap_err();
