@@ -212,14 +212,12 @@ impl Shared {
 }
 
 /// The error for a key that was taken away while its DEK was cached.
-fn revoked(key: &KeyId) -> Error {
-    Error::Provider(
-        crate::error::ProviderError::new(
-            crate::error::ProviderErrorKind::Disabled,
-            "it is disabled or was taken away; have its owner enable it, or encrypt under another key",
-        )
-        .on_key(key),
+fn revoked(key: &KeyId) -> crate::error::ProviderError {
+    crate::error::ProviderError::new(
+        crate::error::ProviderErrorKind::Disabled,
+        "it is disabled or was taken away; have its owner enable it, or encrypt under another key",
     )
+    .on_key(key)
 }
 
 #[cfg(test)]

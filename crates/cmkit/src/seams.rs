@@ -128,9 +128,10 @@ pub(crate) struct SharedMoment {
 }
 
 impl SharedMoment {
+    /// A clock that stands at zero, or before 1970, says one nanosecond, since zero is for never.
     pub(crate) fn set(&self, moment: Moment) {
-        self.running.store(moment.running, Ordering::Release);
-        self.wall.store(moment.wall, Ordering::Release);
+        self.running.store(moment.running.max(1), Ordering::Release);
+        self.wall.store(moment.wall.max(1), Ordering::Release);
     }
 
     /// `None` before it was set.

@@ -94,18 +94,18 @@ impl Census {
     pub fn add_key_store(&mut self, store: &dyn KeyStore) {
         let ids = match store.list() {
             Ok(ids) => ids,
-            Err(e) => return self.add_unreadable("the key store", e.root().to_string()),
+            Err(e) => return self.add_unreadable("the key store", self.told(e)),
         };
         for id in ids {
             let name = format!("DEK {id}");
             match store.get(&id) {
                 Ok(Some(row)) => match check_row(&id, &row.bytes) {
                     Ok(()) => self.add_bytes(&row.bytes, Some(&name)),
-                    Err(e) => self.add_unreadable(name, e.to_string()),
+                    Err(e) => self.add_unreadable(name, self.told(e)),
                 },
                 // Removed meanwhile.
                 Ok(None) => {}
-                Err(e) => self.add_unreadable(name, e.to_string()),
+                Err(e) => self.add_unreadable(name, self.told(e)),
             }
         }
     }
@@ -127,6 +127,15 @@ impl Census {
         match Header::parse(bytes) {
             Ok(header) => self.count(&header, name),
             Err(e) => self.add_unreadable(name.unwrap_or("an envelope in memory"), e.to_string()),
+        }
+    }
+
+    /// An error in words, without names where they are withheld.
+    fn told(&self, e: Error) -> String {
+        if self.is_discreet {
+            e.without_names().root().to_string()
+        } else {
+            e.root().to_string()
         }
     }
 

@@ -196,6 +196,10 @@ impl KeyHealth {
 
     fn refusal(&self, inner: &Inner, wait: Duration) -> ProviderError {
         let mut error = inner.reason.clone().unwrap_or_else(|| {
+            // Known from the parent of a forked process, which kept why.
+            if self.state() == KeyState::Revoked {
+                return super::revoked(&self.key);
+            }
             ProviderError::new(
                 ProviderErrorKind::Unavailable,
                 "it hasn't answered for longer than this keyring allows",

@@ -93,7 +93,7 @@ fn run(shared: &Weak<Shared>, stop: &Stop) {
         let Some(keyring) = shared.upgrade() else {
             return;
         };
-        let next = keyring.maintain().next;
+        let next = keyring.round();
         drop(keyring);
         let stopped = stop.stopped.lock().unwrap_or_else(PoisonError::into_inner);
         if *stopped || stop.asked.load(std::sync::atomic::Ordering::SeqCst) {
@@ -114,6 +114,12 @@ fn run(shared: &Weak<Shared>, stop: &Stop) {
 pub(super) struct Polls(Mutex<Vec<Option<Timer>>>);
 
 impl Shared {
+    /// A thread's round of maintenance, and when the next one is due: also after a panic in a provider or an audit sink, which must not end it for good.
+    pub(super) fn round(&self) -> Duration {
+        let round = std::panic::AssertUnwindSafe(|| self.maintain().next);
+        std::panic::catch_unwind(round).unwrap_or(LONGEST_SLEEP)
+    }
+
     fn maintain(&self) -> Maintenance {
         let caches = self.caches();
         let mut done = Maintenance::default();

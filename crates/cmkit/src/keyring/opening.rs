@@ -22,12 +22,13 @@ use crate::provider::KeyProvider;
 use crate::secret::{Dek, SecretBytes};
 
 type Mac = [u8; MAC_LEN];
+type Flights = Mutex<HashMap<[u8; 32], Arc<Flight>>>;
 
 pub(super) struct OpenState {
     /// Verified headers by their MAC. A hit also compares every byte, so a forged header can't meet another's entry.
     pub(super) seen: Cache<Mac, DecryptEntry>,
     /// Unwraps under way, by the hash of the whole header.
-    flights: Mutex<HashMap<[u8; 32], Arc<Flight>>>,
+    pub(super) flights: Flights,
 }
 
 impl OpenState {
@@ -35,6 +36,35 @@ impl OpenState {
         Self {
             seen: Cache::new(max_entries),
             flights: Mutex::default(),
+        }
+    }
+
+    fn board(&self, header: &[u8]) -> Boarded<'_> {
+        let key = sha256(&[header]);
+        let mut flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
+        Boarded {
+            flight: Arc::clone(flights.entry(key).or_default()),
+            flights: &self.flights,
+            key,
+        }
+    }
+}
+
+/// Takes a flight off the list when it has landed, also when the provider panicked.
+struct Boarded<'a> {
+    flights: &'a Flights,
+    key: [u8; 32],
+    flight: Arc<Flight>,
+}
+
+impl Drop for Boarded<'_> {
+    fn drop(&mut self) {
+        let mut flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
+        if flights
+            .get(&self.key)
+            .is_some_and(|f| Arc::ptr_eq(f, &self.flight))
+        {
+            flights.remove(&self.key);
         }
     }
 }
@@ -67,12 +97,8 @@ impl Keyring {
         if let Some(result) = shared.seen(caches, header) {
             return result.map(|entry| shared.opening_key(entry));
         }
-        let flight_key = sha256(&[header]);
-        let flight = {
-            let mut flights = state.flights.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(flights.entry(flight_key).or_default())
-        };
-        let entry = flight.run(
+        let boarded = state.board(header);
+        let entry = boarded.flight.run(
             || shared.seen(caches, header),
             || {
                 let entry = shared.open_header(header)?;
@@ -81,13 +107,6 @@ impl Keyring {
                 Ok(entry)
             },
         );
-        let mut flights = state.flights.lock().unwrap_or_else(PoisonError::into_inner);
-        if flights
-            .get(&flight_key)
-            .is_some_and(|f| Arc::ptr_eq(f, &flight))
-        {
-            flights.remove(&flight_key);
-        }
         Ok(shared.opening_key(entry?))
     }
 

@@ -114,8 +114,10 @@ impl Shared {
         used: impl FnOnce(&T) -> Option<&KeyRef>,
     ) -> Result<T, ProviderError> {
         let start = Instant::now();
-        let call = match self.call_timeout {
-            Some(limit) => Call::new().until(start + limit),
+        // A limit beyond what the clock can tell is none.
+        let until = self.call_timeout.and_then(|limit| start.checked_add(limit));
+        let call = match until {
+            Some(until) => Call::new().until(until),
             None => Call::new(),
         };
         let with_answer = |mut error: ProviderError| {

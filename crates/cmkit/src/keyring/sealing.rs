@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use super::entry::{BodyKeys, EncryptEntry, Holder, MacKey, Usage};
 use super::flight::Flight;
-use super::health::{self, Evidence, Timer};
+use super::health::{self, Condition, Evidence, Timer};
 use super::message_key::{Form, SealingKey};
 use super::standing::{At, Standing};
 use super::{Caches, Keyring, Shared};
@@ -13,7 +13,7 @@ use crate::capsule;
 use crate::envelope::{self, Core, DekId, Padding, Purpose};
 use crate::error::{Error, Result};
 use crate::key_id::KeyRef;
-use crate::provider::{KeyState, WrappedKey};
+use crate::provider::WrappedKey;
 use crate::seams::Moment;
 use crate::secret::Dek;
 
@@ -165,11 +165,11 @@ impl Shared {
         None
     }
 
-    /// A new DEK, unless the last try failed just now by a passing fault of a remote provider.
+    /// A new DEK, unless a remote provider refused or failed the last try just now.
     fn new_entry(&self, form: Form, slot: &Slot) -> Result<Arc<EncryptEntry>> {
         let failures = slot.check_pause(self.clock.now())?;
         let result = self.make_entry(form, slot);
-        let error = result.as_ref().err().filter(|e| e.is_retryable());
+        let error = result.as_ref().err();
         let mut pause = slot.pause.lock().unwrap_or_else(PoisonError::into_inner);
         *pause = match error.and_then(|e| Some((e, e.provider()?))) {
             Some((error, asked)) if self.providers.iter().any(|p| p.is_remote()) => Some(Pause {
@@ -281,8 +281,9 @@ impl Shared {
                 wrapped: wrapped.wrapped,
             };
             health.wrapped(sent, evidence, &self.freshness);
-            // One that was taken away comes back only by an unwrap.
-            if health.state() == KeyState::Revoked {
+            // One that was taken away comes back only by an unwrap. So does one not heard of for long: else each message would make a DEK that can't be kept.
+            let condition = health.condition(self.clock.now(), &self.freshness);
+            if matches!(condition, Condition::Gone | Condition::Lost) {
                 self.ask_again(health)?;
             }
         }

@@ -159,7 +159,7 @@ impl Shared {
     pub(super) fn reason(&self, holder: &Holder) -> Error {
         match self.health_here(holder) {
             Some(health) => Error::Provider(health.reason(self.clock.now())),
-            None => revoked(&holder.key),
+            None => revoked(&holder.key).into(),
         }
     }
 

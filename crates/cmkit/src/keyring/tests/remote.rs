@@ -1,5 +1,7 @@
 //! Keys that are held elsewhere: asked again, let go, brought back.
 
+mod edges;
+
 use std::collections::HashMap;
 use std::io::{Read as _, Write as _};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};

@@ -44,7 +44,10 @@ impl Rotation {
                     Err(e) => Err(e),
                 };
                 match result.transpose() {
-                    Some(result) => on_file(path, result.map_err(|e| e.in_file(path))),
+                    Some(result) => on_file(
+                        path,
+                        result.map_err(|e| self.keyring.discreet(e.in_file(path))),
+                    ),
                     None => ControlFlow::Continue(()),
                 }
             });
