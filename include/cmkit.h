@@ -650,7 +650,7 @@ typedef int32_t (*cmk_census_callback)(void *userdata, const char *path);
 typedef struct cmk_disable_conditions {
   // sizeof(cmk_disable_conditions).
   size_t struct_size;
-  // How long it takes, at most, until every writer has noticed a new version: the longest cmk_keyring_builder_poll_ms among them. 0: one hour.
+  // How long it takes, at most, until every writer has noticed a new version: an hour for those without maintenance, else the longest cmk_keyring_builder_poll_ms among them and a minute. 0: one hour.
   uint64_t poll_interval_ms;
   // How old a data key gets, at most, that writers still encrypt under: the longest cmk_keyring_builder_max_age_ms among them. 0: one hour.
   uint64_t dek_age_ms;

@@ -132,7 +132,7 @@ pub unsafe extern "C" fn cmk_census_add_key_store(
 pub struct cmk_disable_conditions {
     /// sizeof(cmk_disable_conditions).
     pub struct_size: usize,
-    /// How long it takes, at most, until every writer has noticed a new version: the longest cmk_keyring_builder_poll_ms among them. 0: one hour.
+    /// How long it takes, at most, until every writer has noticed a new version: an hour for those without maintenance, else the longest cmk_keyring_builder_poll_ms among them and a minute. 0: one hour.
     pub poll_interval_ms: u64,
     /// How old a data key gets, at most, that writers still encrypt under: the longest cmk_keyring_builder_max_age_ms among them. 0: one hour.
     pub dek_age_ms: u64,

@@ -78,7 +78,7 @@ impl Rotation {
                 self.inner.rotate_paths(paths, |path, result| {
                     tell(|py| {
                         let result = told(py, result)?;
-                        on_file.call1(py, (path.display().to_string(), result))
+                        on_file.call1(py, (path.as_os_str(), result))
                     })
                 })
             })

@@ -10,7 +10,7 @@ use cmkit::{
 };
 
 use crate::args;
-use crate::discreet::is_discreet;
+use crate::discreet::{is_discreet, shown};
 use crate::failure::{Doing, Failure, Result, say};
 use crate::keys::Home;
 use crate::vault::{self, Settings};
@@ -152,7 +152,7 @@ impl Drop for Keyrings {
             say(&format!(
                 "{} lines of the audit file {} could not be written and are lost",
                 lines.lost(),
-                path.display()
+                shown(path)
             ));
         }
     }

@@ -53,7 +53,8 @@ impl SafeToDisable {
         }
     }
 
-    /// How long it takes, at most, until every writer has noticed a new version. Default: one hour.
+    /// How long it takes, at most, until every writer has noticed a new version: an hour for those without maintenance, else the longest
+    /// [`Freshness::poll`](crate::Freshness::poll) among them and a minute. Default: one hour.
     #[must_use]
     pub fn poll_interval(mut self, time: Duration) -> Self {
         self.poll_interval = time;

@@ -1,6 +1,7 @@
 //! Keys of other encryptions, which bring a format of their own and want their data keys wrapped.
 
 use super::{Keyring, Shared};
+use crate::capsule;
 use crate::error::{Error, Result};
 use crate::key_id::{KeyId, KeyRef};
 use crate::provider::{WrapAlgorithm, WrappedKey};
@@ -14,9 +15,15 @@ impl Keyring {
     ///
     /// # Errors
     /// * [`Error::KeyNotAllowed`]: the key is neither one to wrap with nor on the allow-list.
+    /// * [`Error::InvalidArgument`]: it is a DEK of cmkit's own, which nobody is to pass off as another's.
     /// * [`Error::Policy`]: no provider for it; the provider used another key.
     /// * [`Error::Provider`]: it can't wrap.
     pub fn wrap_foreign(&self, key: &KeyRef, plaintext: &[u8]) -> Result<WrappedKey> {
+        if capsule::looks_like_one(plaintext) {
+            return Err(Error::invalid(
+                "it is a data key of cmkit's own; wrap another encryption's",
+            ));
+        }
         let shared = self.shared();
         let wrapped = shared.wrap_by(self.foreign_provider(key)?, key, plaintext)?;
         Shared::check_wrapped_by(key, &wrapped)?;
@@ -27,7 +34,7 @@ impl Keyring {
     ///
     /// # Errors
     /// * Those of `wrap_foreign`.
-    /// * [`Error::AuthenticationFailed`]: the bytes are not what the key wrapped.
+    /// * [`Error::AuthenticationFailed`]: the bytes are not what the key wrapped, or a DEK of cmkit's own: those don't come out this way.
     pub fn unwrap_foreign(
         &self,
         key: &KeyId,
@@ -37,7 +44,11 @@ impl Keyring {
         let shared = self.shared();
         let provider = self.foreign_provider(key)?;
         let holder = shared.holder(key.clone(), provider, shared.now_unix());
-        shared.unwrap_by(&holder, algorithm, wrapped)
+        let unwrapped = shared.unwrap_by(&holder, algorithm, wrapped)?;
+        if capsule::looks_like_one(unwrapped.expose()) {
+            return Err(Error::AuthenticationFailed);
+        }
+        Ok(unwrapped)
     }
 
     /// The provider of a key that may be used at all.
@@ -56,7 +67,10 @@ impl Keyring {
 mod tests {
     use std::sync::Arc;
 
-    use crate::{AllowEntry, ErrorKind, KeyRef, KeyType, Keyring, LocalKeyProvider};
+    use crate::{
+        AllowEntry, ErrorKind, KeyProvider as _, KeyRef, KeyType, Keyring, LocalKeyProvider,
+        WrapRequest,
+    };
 
     #[test]
     fn there_and_back_with_keys_that_are_allowed() {
@@ -82,7 +96,21 @@ mod tests {
             keys.disable(&wrapped.key).unwrap();
             let error = unwrap(&wrapped.wrapped).err().unwrap();
             assert_eq!(error.kind(), ErrorKind::KeyDisabled);
+            keys.enable(&wrapped.key).unwrap();
         }
+        let error = keyring
+            .wrap_foreign(&local("a"), b"cmkD0123456789abcdef0123")
+            .unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+        // A data key out of an envelope's header.
+        let own = keys
+            .wrap(&WrapRequest::new(&local("a"), b"cmkD0123456789abcdef0123"))
+            .unwrap();
+        let error = keyring
+            .unwrap_foreign(&own.key, own.algorithm, &own.wrapped)
+            .err()
+            .unwrap();
+        assert_eq!(error.kind(), ErrorKind::Authentication);
         let error = keyring.wrap_foreign(&local("c"), &[7; 40]).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::KeyNotAllowed);
     }

@@ -42,7 +42,7 @@ impl Default for Freshness {
 
 impl Freshness {
     /// A key whose DEKs are in use is asked to unwrap again this long after its last yes, give or take a fifth, by
-    /// [`Keyring::maintain`](crate::Keyring::maintain). At least 10 seconds and less than [`hard`](Self::hard). Default: 5 minutes.
+    /// [`Keyring::maintain`](crate::Keyring::maintain). At least 10 seconds, and less than five sixths of [`hard`](Self::hard). Default: 5 minutes.
     #[must_use]
     pub fn soft(mut self, after: Duration) -> Self {
         self.soft = after;
@@ -57,7 +57,7 @@ impl Freshness {
     }
 
     /// An envelope for several keys opens by any of them that answers, but no longer than this after the last yes of one that doesn't: a vault that was
-    /// deleted looks like one that is out of reach. At most 7 days. Default: 24 hours.
+    /// deleted looks like one that is out of reach. At least [`hard`](Self::hard), at most 7 days. Default: 24 hours.
     #[must_use]
     pub fn failover(mut self, after: Duration) -> Self {
         self.failover = after;

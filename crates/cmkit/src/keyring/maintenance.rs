@@ -158,8 +158,9 @@ impl Shared {
     fn poll(&self, caches: &Caches, place: usize) -> Option<Result<()>> {
         let key = &self.wrap_with[place];
         let provider = self.provider_of(key).ok()?;
-        // A key that nothing was wrapped with yet is checked when something is.
-        if !self.providers[provider].is_remote()
+        // A key that nothing was wrapped with yet is checked when something is, and one that is given with its version has no newer one.
+        if key.version().is_some()
+            || !self.providers[provider].is_remote()
             || caches.healths.versions_of(key).is_empty()
             || !caches.polls.take(place, self)
         {
@@ -167,9 +168,6 @@ impl Shared {
         }
         Some(self.newest_by(provider, key).map(|newest| {
             let Some(newest) = newest else { return };
-            if key.version().is_some() {
-                return;
-            }
             for slot in caches.seal.slots() {
                 slot.retire_if(|entry| {
                     let mut recipients = entry.recipients.iter();
@@ -240,10 +238,8 @@ impl Polls {
             }
             // It was checked when it was first wrapped with.
             None => {
-                polls[place] = Some(Timer::new(
-                    now,
-                    super::health::jittered(shared.freshness.poll),
-                ));
+                let first = super::health::jittered(shared.freshness.poll);
+                polls[place] = Some(Timer::new(now, first.min(shared.freshness.poll)));
                 false
             }
         }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::crypto;
 
@@ -74,15 +74,6 @@ impl Call {
         self.deadline
     }
 
-    /// How long there is left, at most `limit`.
-    #[must_use]
-    pub fn remaining(&self, limit: Duration) -> Duration {
-        match self.deadline {
-            Some(deadline) => limit.min(deadline.saturating_duration_since(Instant::now())),
-            None => limit,
-        }
-    }
-
     /// For providers: puts in what an answer said.
     pub fn learn(&self, update: impl FnOnce(&mut Answer)) {
         update(&mut self.answer.lock().unwrap_or_else(PoisonError::into_inner));
@@ -137,12 +128,5 @@ mod tests {
         assert_eq!(parts, [8, 4, 4, 4, 12]);
         assert_eq!(&a.id()[14..15], "4");
         assert!(matches!(&a.id()[19..20], "8" | "9" | "a" | "b"));
-    }
-
-    #[test]
-    fn what_remains_is_the_shorter() {
-        let limit = Duration::from_secs(30);
-        assert_eq!(Call::new().remaining(limit), limit);
-        assert!(Call::new().until(Instant::now()).remaining(limit).is_zero());
     }
 }
