@@ -40,7 +40,7 @@ stop() {
 
 start 20 "$@"
 wait_for_idle
-grep -q '^keyring: vault key, as .*AZURE_CLIENT_SECRET' "$home/out" || fail 'another key'
+grep -q '^keyring: vault key, as auto: client secret ' "$home/out" || fail 'another key'
 stop
 [ ! -e "$home/keys" ] || fail 'it made local keys'
 
