@@ -8,6 +8,7 @@ use cmkit::{KeyId, KeyRef, ProviderError, ProviderErrorKind, WrapAlgorithm};
 use zeroize::Zeroizing;
 
 use crate::call::Operation;
+use crate::clock::Clock;
 use crate::failure::About;
 use crate::flight::Flight;
 use crate::policy::{self, Fit, Rules};
@@ -27,6 +28,8 @@ pub(crate) struct Bound {
     pub(crate) algorithm: WrapAlgorithm,
     pub(crate) created: Option<u64>,
     pub(crate) since: Instant,
+    /// The same in seconds since 1970, since the other clock stands still while the machine sleeps.
+    since_unix: u64,
 }
 
 pub(crate) struct Bindings {
@@ -85,7 +88,7 @@ impl Bindings {
         operation: &Operation<'_>,
     ) -> Result<Bound, ProviderError> {
         let slot = self.slot(key);
-        if let Some(bound) = slot.fresh(rest.net.clock.now()) {
+        if let Some(bound) = slot.fresh(&*rest.net.clock) {
             return Ok(bound);
         }
         self.fly(rest, &slot, operation, |_| true)
@@ -121,7 +124,7 @@ impl Bindings {
         enough: impl Fn(&Bound) -> bool,
     ) -> Result<Bound, ProviderError> {
         let worked = Cell::new(false);
-        let ready = || slot.fresh(rest.net.clock.now()).filter(&enough);
+        let ready = || slot.fresh(&*rest.net.clock).filter(&enough);
         let work = || {
             worked.set(true);
             let bound = self.bind(rest, &slot.key, operation);
@@ -153,12 +156,13 @@ impl Bindings {
         key: &KeyRef,
         operation: &Operation<'_>,
     ) -> Result<Bound, ProviderError> {
-        let since = rest.net.clock.now();
+        let (since, since_unix) = (rest.net.clock.now(), rest.net.clock.unix());
         let bound = |fit: Fit| Bound {
             id: fit.id,
             algorithm: fit.algorithm,
             created: fit.created,
             since,
+            since_unix,
         };
         if !self.no_get {
             let bundle = rest.get(key, operation)?;
@@ -186,13 +190,16 @@ impl Bindings {
 }
 
 impl Slot {
-    fn fresh(&self, now: Instant) -> Option<Bound> {
+    fn fresh(&self, clock: &dyn Clock) -> Option<Bound> {
         let bound = self
             .bound
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
-        bound.filter(|bound| now.saturating_duration_since(bound.since) < LIFETIME)
+        bound.filter(|bound| {
+            clock.now().saturating_duration_since(bound.since) < LIFETIME
+                && clock.unix().saturating_sub(bound.since_unix) < LIFETIME.as_secs()
+        })
     }
 }
 

@@ -15,9 +15,15 @@ pub(crate) const EPOCH: u64 = 1_800_000_000;
 pub(crate) struct FakeClock {
     begun: Instant,
     milliseconds: AtomicU64,
+    /// Seconds for which the machine slept, which the running clock doesn't count.
+    slept: AtomicU64,
 }
 
 impl FakeClock {
+    pub(crate) fn sleep_the_machine(&self, time: Duration) {
+        self.slept.fetch_add(time.as_secs(), Ordering::SeqCst);
+    }
+
     pub(crate) fn advance(&self, time: Duration) {
         let more = u64::try_from(time.as_millis()).unwrap();
         self.milliseconds.fetch_add(more, Ordering::SeqCst);
@@ -34,7 +40,7 @@ impl Clock for FakeClock {
     }
 
     fn unix(&self) -> u64 {
-        EPOCH + self.elapsed().as_secs()
+        EPOCH + self.elapsed().as_secs() + self.slept.load(Ordering::SeqCst)
     }
 
     fn sleep(&self, time: Duration) {
@@ -79,6 +85,7 @@ pub(crate) fn net(
     let clock = Arc::new(FakeClock {
         begun: Instant::now(),
         milliseconds: AtomicU64::new(0),
+        slept: AtomicU64::new(0),
     });
     let net = Net {
         carrier: Arc::clone(&script) as _,

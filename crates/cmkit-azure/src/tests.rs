@@ -259,6 +259,17 @@ fn a_binding_stands_for_an_hour() {
 }
 
 #[test]
+fn a_binding_does_not_outlive_the_machines_sleep() {
+    let (provider, script, clock) = provider(hourly, honest());
+    let key = KeyRef::parse(KEY).unwrap();
+    let wrap = || provider.wrap(&WrapRequest::new(&key, &[7; 72]));
+    wrap().unwrap();
+    clock.sleep_the_machine(3600 * SECOND);
+    wrap().unwrap();
+    assert_eq!(script.count("team?"), 2);
+}
+
+#[test]
 fn a_failed_second_look_leaves_nothing_bound() {
     let gone = Arc::new(AtomicBool::new(false));
     let (vault, now) = (honest(), Arc::clone(&gone));

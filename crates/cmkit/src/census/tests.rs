@@ -318,3 +318,27 @@ fn what_is_not_known_is_no_yes() {
     let empty = ask(&scene.census(), &long_ago);
     assert!(empty.reasons()[0].contains("no envelope at all"));
 }
+
+#[test]
+fn a_key_store_that_fails_names_no_files_where_they_are_withheld() {
+    let scene = Scene::new();
+    let dir = scene.dir.path().join("secret-store");
+    let store = DirectoryKeyStore::open_or_create(&dir).unwrap();
+    fs::remove_dir_all(&dir).unwrap();
+    fs::write(&dir, "not a directory").unwrap();
+    let keyring = |is_discreet: bool| {
+        let builder = Keyring::builder().provider(Arc::clone(&scene.keys) as _);
+        let builder = if is_discreet {
+            builder.high_business_impact()
+        } else {
+            builder
+        };
+        builder.build().unwrap()
+    };
+    for is_discreet in [false, true] {
+        let mut census = keyring(is_discreet).census();
+        census.add_key_store(&store);
+        let problem = &census.unreadable()[0].problem;
+        assert_eq!(problem.contains("secret-store"), !is_discreet, "{problem}");
+    }
+}

@@ -73,7 +73,10 @@ impl Rotation {
                     }
                 }
                 (Some((place, recipient)), Some(_)) => {
-                    let due = recipient.wrapped_at.saturating_add(keep_old);
+                    // A region that lags behind may name an old version: what was wrapped later doesn't go before its own time.
+                    let wraps = old.iter().map(|(_, r)| r.wrapped_at);
+                    let last = wraps.fold(recipient.wrapped_at, u64::max);
+                    let due = last.saturating_add(keep_old);
                     if at_once || due <= now {
                         plan.relied_on.push(*place);
                         RotateOutcome::Finished

@@ -280,3 +280,26 @@ fn a_wrap_from_the_future_waits_and_can_be_finished_at_once() {
     let at_once = keyring.rotation(&at_once()).unwrap();
     assert_eq!(at_once.rotate(&both).unwrap().outcome, Finished);
 }
+
+#[test]
+fn an_old_version_that_is_named_as_newest_does_not_drop_the_new_wrap_at_once() {
+    let scene = Scene::new();
+    let first = scene.newest("a");
+    let envelope = scene.seal(&["a"]);
+    scene.pass(48 * 3600);
+    scene.rotate_key("a");
+    let rotate = |envelope: &[u8]| {
+        let rotation = scene.keyring(&["a"]).rotation(&Rotate::default()).unwrap();
+        rotation.rotate(envelope).unwrap()
+    };
+    let both = rotate(&envelope).envelope.unwrap();
+    scene.pass(60);
+    let stale = NewestKey {
+        key: first,
+        created: None,
+    };
+    *scene.keys.says.lock().unwrap() = Some(Some(stale));
+    let waiting = rotate(&both);
+    assert_eq!(waiting.outcome, Waiting);
+    assert!(waiting.envelope.is_none());
+}

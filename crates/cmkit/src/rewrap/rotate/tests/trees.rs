@@ -187,3 +187,43 @@ fn one_bad_row_does_not_keep_the_others_back() {
     let error = bare.rotate_key_store(|_, _| ControlFlow::Continue(()));
     assert_eq!(error.unwrap_err().kind(), ErrorKind::Policy);
 }
+
+#[test]
+fn names_in_a_tree_are_withheld_where_they_matter() {
+    let scene = Scene::new();
+    let root = scene.dir.path().join("secret-tree");
+    let store = Arc::new(DirectoryKeyStore::open_or_create(root.join("store")).unwrap());
+    let keyring = |is_discreet: bool| {
+        let builder = scene
+            .builder()
+            .wrap_with(key("a"))
+            .key_store(Arc::clone(&store) as _);
+        let builder = if is_discreet {
+            builder.high_business_impact()
+        } else {
+            builder
+        };
+        builder.build().unwrap()
+    };
+    keyring(false).encrypt_compact(TEXT, &none()).unwrap();
+    let first = scene.newest("a");
+    scene.rotate_key("a");
+    *scene.keys.broken.lock().unwrap() = Some(first);
+    for is_discreet in [false, true] {
+        let mut failures = Vec::new();
+        keyring(is_discreet)
+            .rotation(&at_once())
+            .unwrap()
+            .rotate_paths([&root], |_, result| {
+                failures.extend(result.err().map(|e| format!("{e} {e:?}")));
+                ControlFlow::Continue(())
+            })
+            .unwrap();
+        assert_eq!(failures.len(), 1);
+        assert_eq!(
+            failures[0].contains("secret-tree"),
+            !is_discreet,
+            "{failures:?}"
+        );
+    }
+}
