@@ -58,6 +58,33 @@ def main() -> None:
     # Each byte is a call; what follows it are its arguments.
     for first in range(0, 256, 16):
         write("c_calls", f"from-{first}", bytes(range(first, first + 16)) * 8)
+    # Byte 0 chooses the parser.
+    kid = "https://v.vault.azure.net/keys/k/" + "0" * 32
+    key = {
+        "key": {"kid": kid, "kty": "RSA", "key_ops": ["wrapKey", "unwrapKey"], "n": "AQAB" * 128, "e": "AQAB"},
+        "attributes": {"enabled": True, "nbf": 1, "exp": 2_000_000_000, "created": 1, "recoveryLevel": "Recoverable"},
+    }
+    hsm = {"key": {"kid": kid, "kty": "oct-HSM", "key_ops": ["wrapKey", "unwrapKey"]}, "attributes": {"exportable": True}}
+    error = {"error": {"code": "Forbidden", "message": "no", "innererror": {"code": "ForbiddenByRbac"}}}
+    challenges = (
+        'Bearer authorization="https://login.microsoftonline.com/t", resource="https://vault.azure.net"',
+        'Bearer authorization_uri="https://login.microsoftonline.com/t", scope="https://vault.azure.net/.default"',
+        'Bearer realm="", error="insufficient_claims", claims="eyJhY2Nlc3NfdG9rZW4iOnt9fQ=="',
+    )
+    token = {"access_token": "t", "token_type": "Bearer", "resource": "https://vault.azure.net"}
+    for name, body in (
+        ("key-rsa", b"\0" + json.dumps(key).encode()),
+        ("key-hsm", b"\0" + json.dumps(hsm).encode()),
+        ("error", b"\1" + json.dumps(error).encode()),
+        *((f"challenge-{i}", b"\2" + text.encode()) for i, text in enumerate(challenges)),
+        ("token-in", b"\3" + json.dumps(token | {"expires_in": 3600}).encode()),
+        ("token-on", b"\3" + json.dumps(token | {"expires_on": "1700003600"}).encode()),
+        ("token-date", b"\3" + json.dumps(token | {"expires_on": "06/20/2019 02:57:58 +00:00"}).encode()),
+        ("date-http", b"\4Wed, 21 Oct 2015 07:28:00 GMT"),
+        ("date-loose", b"\4" + b"6/20/2019 2:57:58 AM +00:00"),
+        ("date-seconds", b"\x04120"),
+    ):
+        write("azure", name, body)
 
 
 if __name__ == "__main__":

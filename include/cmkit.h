@@ -6,8 +6,8 @@
  *   NULL, *err becomes NULL or, on failure, a cmk_error with the details, to be freed with cmk_error_free.
  * - Handles are opaque: cmk_..._new or _open makes one, cmk_..._free ends it; to free NULL does nothing.
  *   None may be freed while a call uses it; what was made from it goes on without it.
- * - Keyrings, contexts, local providers, readers, inspections, lists, buffers and errors never change, so any number of threads may use
- *   one at the same time. Builders and streams belong to one thread at a time.
+ * - Keyrings, contexts, local providers, vaults, rotations, readers, inspections, reports, lists, buffers and errors never change, so any number of
+ *   threads may use one at the same time. Builders, censuses and streams belong to one thread at a time.
  * - Bytes come in as (pointer, length); the pointer may be NULL if and only if the length is 0. Text is UTF-8 and ends with a NUL.
  * - Bytes go out into the caller's memory. After a failure the whole output range is zero and *out_len is 0. Input
  *   and output must not overlap, unless the function says that it works in place.
@@ -58,6 +58,15 @@
 
 // The key is there and can't be used: its file is damaged, or it has no private half.
 #define CMK_ERR_KEY_UNUSABLE 205
+
+// The key was deleted; its owner can perhaps recover it.
+#define CMK_ERR_KEY_DELETED 206
+
+// The key doesn't meet a rule for keys; the message says which.
+#define CMK_ERR_KEY_POLICY 207
+
+// Another vault or key than the one that was asked for.
+#define CMK_ERR_WRONG_VAULT 208
 
 // The provider asks to slow down: cmk_error_retry_after_ms.
 #define CMK_ERR_THROTTLED 300
@@ -137,6 +146,60 @@
 // The provider has never seen it.
 #define CMK_KEY_STATE_UNKNOWN 3
 
+// The first of the others that the environment has: never another one because that one fails.
+#define CMK_IDENTITY_AUTO 0
+
+// The managed identity of App Service, Functions and Container Apps: IDENTITY_ENDPOINT, IDENTITY_HEADER.
+#define CMK_IDENTITY_APP_SERVICE 1
+
+// The managed identity of a machine with Azure Arc: IDENTITY_ENDPOINT, IMDS_ENDPOINT.
+#define CMK_IDENTITY_ARC 2
+
+// The managed identity of Azure ML compute: MSI_ENDPOINT, MSI_SECRET, and DEFAULT_IDENTITY_CLIENT_ID if no client id is given.
+#define CMK_IDENTITY_AZURE_ML 3
+
+// Workload identity, as in Kubernetes: AZURE_FEDERATED_TOKEN_FILE, AZURE_CLIENT_ID, AZURE_TENANT_ID.
+#define CMK_IDENTITY_WORKLOAD 4
+
+// An application's secret: AZURE_CLIENT_SECRET, AZURE_CLIENT_ID, AZURE_TENANT_ID.
+#define CMK_IDENTITY_CLIENT_SECRET 5
+
+// The managed identity of a virtual machine or a scale set.
+#define CMK_IDENTITY_IMDS 6
+
+// Whoever is signed in at the Azure CLI: for a developer's machine.
+#define CMK_IDENTITY_CLI 7
+
+// All right.
+#define CMK_DOCTOR_PASS 0
+
+// Not all right: the row says what and what to do.
+#define CMK_DOCTOR_FAIL 1
+
+// Not tried: something before it failed, or it isn't allowed. Nothing is known about it.
+#define CMK_DOCTOR_SKIPPED 2
+
+// A data key was to be wrapped.
+#define CMK_AUDIT_WRAP 1
+
+// A data key was to be unwrapped: for a message, or to see whether the key still works.
+#define CMK_AUDIT_UNWRAP 2
+
+// The newest version of a key was asked for and checked.
+#define CMK_AUDIT_NEWEST 3
+
+// A key was found to be taken away: its data keys are let go.
+#define CMK_AUDIT_REVOKED 4
+
+// A key that was taken away or out of reach works again.
+#define CMK_AUDIT_RECOVERED 5
+
+// A key can't be reached.
+#define CMK_AUDIT_UNAVAILABLE 6
+
+// A data key was moved to a key outside its vault, which was asked for.
+#define CMK_AUDIT_OTHER_VAULT 7
+
 // The header is as short as it can be.
 #define CMK_PADDING_NONE 0
 
@@ -158,11 +221,36 @@
 // The new recipient is the only one.
 #define CMK_RECIPIENTS_ONLY 1
 
+// To be added to one of the others: a recipient of a vault, whose key id begins with "https:", may be replaced or dropped for a key that isn't in that vault.
+// Without it that is CMK_ERR_WRONG_VAULT, since a wrong name must not take data out of the hands of its key's owner.
+#define CMK_RECIPIENTS_OTHER_VAULT 256
+
 // Only the header of the file was written over.
 #define CMK_REWRAP_IN_PLACE 1
 
 // The new header didn't fit: the file was copied, and the copy renamed over it.
 #define CMK_REWRAP_COPIED 2
+
+// None of its recipients is a wrapping key of the keyring's. So it is for compact envelopes: rotate their key store.
+#define CMK_ROTATE_NOT_OURS 1
+
+// Wrapped by the newest version alone.
+#define CMK_ROTATE_UP_TO_DATE 2
+
+// Wrapped by the newest version, and it isn't time yet to drop the old wrap: nothing was changed.
+#define CMK_ROTATE_WAITING 3
+
+// Old wraps were dropped: the newest version's had been there for long enough.
+#define CMK_ROTATE_FINISHED 4
+
+// The newest version's wrap took the place of the old one.
+#define CMK_ROTATE_REPLACED 5
+
+// The newest version's wrap was added, and the old one kept. The same call made later drops it.
+#define CMK_ROTATE_ADDED 6
+
+// For `keep_old_ms`: replace old wraps at once. A region of the vault that hasn't the newest version yet can't open the data then.
+#define CMK_KEEP_OLD_NOT 18446744073709551615ull
 
 // AES key wrap with a 256-bit key (RFC 3394); the number is COSE's.
 #define CMK_WRAP_A256KW -5
@@ -182,12 +270,22 @@
 // Bytes made by cmkit. They are wiped when it is freed.
 typedef struct cmk_buffer cmk_buffer;
 
+// A count of the key versions that headers are wrapped by. Takes no key and no network, and nothing of the headers is authenticated. It belongs to one thread at a
+// time.
+typedef struct cmk_census cmk_census;
+
+// What a census has counted so far. It never changes; its texts live as long as it does.
+typedef struct cmk_census_report cmk_census_report;
+
 // A map of text to text that must be the same at decryption as at encryption; it is not stored. Where a function takes one, NULL
 // means none. It can be used any number of times.
 typedef struct cmk_context cmk_context;
 
 // Decrypts an envelope that is read once, from front to end. It belongs to one thread at a time. After a failure it stays failed.
 typedef struct cmk_decryptor cmk_decryptor;
+
+// What was found about a key. It never changes; its texts live as long as it does.
+typedef struct cmk_doctor_report cmk_doctor_report;
 
 // Encrypts what is written to it and writes the envelope on. It belongs to one thread at a time, and to the process that made it: in a
 // forked child everything but cmk_encryptor_free is CMK_ERR_INVALID_STATE. After a failure it stays failed.
@@ -202,6 +300,13 @@ typedef struct cmk_inspection cmk_inspection;
 // The versions of all keys of a directory, as they were when it was listed.
 typedef struct cmk_key_list cmk_key_list;
 
+// Keys in Azure Key Vault and Managed HSM, "https://VAULT.vault.azure.net/keys/NAME/VERSION". Any number of threads may use one at the same time; a forked
+// child may go on with it. It starts no thread.
+typedef struct cmk_key_vault cmk_key_vault;
+
+// Collects what a Key Vault provider is made of. It belongs to one thread at a time.
+typedef struct cmk_key_vault_builder cmk_key_vault_builder;
+
 // The keys that data is encrypted under and may be decrypted with, for one workspace. It never changes; any number of threads may
 // use one at the same time. In a forked child it starts afresh, with empty caches.
 typedef struct cmk_keyring cmk_keyring;
@@ -213,12 +318,25 @@ typedef struct cmk_keyring_builder cmk_keyring_builder;
 // is in it must be private to its owner (modes 0700 and 0600); otherwise everything fails with CMK_ERR_ACCESS_DENIED.
 typedef struct cmk_local_provider cmk_local_provider;
 
+// A thread that does a keyring's maintenance.
+typedef struct cmk_maintenance cmk_maintenance;
+
+// What went wrong in a round of maintenance, at most one error a key. It never changes.
+typedef struct cmk_problems cmk_problems;
+
 // Reads the plaintext of an envelope at any place. Its length is authenticated when it is made; each read opens the chunks of 16 KiB that it
 // touches. Any number of threads may use one at the same time. After a failure other places can still be read.
 typedef struct cmk_reader cmk_reader;
 
-// Where a callback of a provider or a key store puts its answer. It is good until that callback returns.
+// The newest versions of a keyring's wrapping keys as of when it was made, to bring any number of envelopes to. It never changes; any number of threads may
+// use one at the same time, and the keyring may be freed.
+typedef struct cmk_rotation cmk_rotation;
+
+// Where a callback of a provider, a token source or a key store puts its answer. It is good until that callback returns.
 typedef struct cmk_sink cmk_sink;
+
+// A list of texts.
+typedef struct cmk_text_list cmk_text_list;
 
 // What a function came to: CMK_OK or one of the CMK_ERR_... codes. The numbers never change and are never used for anything else.
 typedef uint32_t cmk_result;
@@ -280,6 +398,10 @@ typedef int32_t (*cmk_owns_callback)(void *userdata, const char *key);
 // Ends the userdata of callbacks.
 typedef void (*cmk_destroy_callback)(void *userdata);
 
+// The newest version of a key, named without its version, after checking that it may be used to wrap. Returns CMK_OK after cmk_sink_put_newest; CMK_OK without it: the
+// provider can't tell. Else a CMK_ERR_..., as `wrap` would. Called about once an hour, by maintenance, and when a rotation is followed. May block.
+typedef cmk_result (*cmk_newest_callback)(void *userdata, const char *key, struct cmk_sink *sink);
+
 // A key provider: it holds keys and wraps and unwraps data keys with them.
 //
 // Fill it with zeros, set struct_size, then the members. It is copied. The callbacks are called from any thread, several at a time. They may block, but for
@@ -302,7 +424,38 @@ typedef struct cmk_provider {
   // Or NULL. Called exactly once, when the last builder, keyring and unfinished encryptor that know the provider are gone; not if
   // adding it failed.
   cmk_destroy_callback destroy;
+  // 1 when keys can be taken away without the provider noticing by itself, as in a service over a network: then a keyring counts from when such a key last
+  // worked, asks again while its data keys are in use, and lets them go when the answer is no or stays out. Else 0.
+  uint32_t remote;
+  // Or NULL: the provider can't tell which version is the newest.
+  cmk_newest_callback newest;
 } cmk_provider;
+
+// Gets an access token for an audience, `resource` ("https://vault.azure.net"), or the same as an OAuth 2.0 scope. `claims` are further claims that the
+// vault demands, as JSON: then a token from a cache won't do; mostly NULL. Returns CMK_OK after cmk_sink_put_token, else a CMK_ERR_...: whichever it is, the caller
+// gets CMK_ERR_IDENTITY with the message of cmk_sink_fail.
+typedef cmk_result (*cmk_token_callback)(void *userdata,
+                                         const char *resource,
+                                         const char *scope,
+                                         const char *claims,
+                                         struct cmk_sink *sink);
+
+// Tokens that the caller gets, such as from another library.
+//
+// Fill it with zeros, set struct_size, then the members. It is copied. The callback is called from any thread, one call at a time for each audience, and its
+// tokens are kept until shortly before they end. It may block. It must not call the keyring that is calling it, which is refused with CMK_ERR_POLICY.
+typedef struct cmk_token_source {
+  // sizeof(cmk_token_source).
+  size_t struct_size;
+  // The first argument of every callback.
+  void *userdata;
+  // What messages call it. Copied.
+  const char *name;
+  // Gets a token.
+  cmk_token_callback token;
+  // Or NULL. Called exactly once, when the last builder, provider and keyring that know it are gone; not if setting it failed.
+  cmk_destroy_callback destroy;
+} cmk_token_source;
 
 // Looks a row up by its id of 16 bytes. Returns CMK_OK after cmk_sink_put and, where there is one, cmk_sink_put_tag; CMK_OK without
 // either means that there is no such row.
@@ -351,6 +504,59 @@ typedef struct cmk_key_store {
   // setting it failed.
   cmk_destroy_callback destroy;
 } cmk_key_store;
+
+// One operation of a key provider, or what came of one: ids and outcomes, never content. It and its texts live until the callback returns.
+typedef struct cmk_audit_event {
+  // Bytes of this structure: a later version may have more members.
+  size_t struct_size;
+  // Milliseconds since 1970, when it ended.
+  uint64_t time_ms;
+  // What was done: a CMK_AUDIT_..., or another number in a later version.
+  uint32_t operation;
+  // CMK_OK, or how it failed: a CMK_ERR_...
+  cmk_result outcome;
+  // A lower-case name of the operation, such as "unwrap".
+  const char *operation_name;
+  // The provider's name.
+  const char *provider;
+  // The key's id: with the version that was used, where that is known.
+  const char *key_id;
+  // The keyring's id of the operation, which the provider was told.
+  const char *call_id;
+  // The provider's own code for the failure; NULL when there is none.
+  const char *code;
+  // The service's id of its last answer; NULL when there is none.
+  const char *request_id;
+  // Where the service answered from; NULL when it doesn't say.
+  const char *region;
+  // The keyring's workspace; NULL when it has none, and with high business impact.
+  const char *workspace;
+  // How long it took, in milliseconds.
+  uint64_t duration_ms;
+  // The HTTP status of the last answer; 0 when there is none.
+  uint32_t http_status;
+  // Requests that were sent for it; 0 where the provider doesn't count.
+  uint32_t attempts;
+} cmk_audit_event;
+
+// Takes an event. The operation was done: what can't be recorded is the callback's own affair.
+typedef void (*cmk_audit_callback)(void *userdata, const struct cmk_audit_event *event);
+
+// Takes a keyring's events. Fill it with zeros, set struct_size, then the members. It is copied.
+//
+// The callback is called on the thread that did the operation, several at a time, with no lock held. It may block, but the caller waits for it. It must not call the
+// keyring that is calling it, which is refused with CMK_ERR_POLICY, and must not free it.
+typedef struct cmk_audit_sink {
+  // sizeof(cmk_audit_sink).
+  size_t struct_size;
+  // The first argument of every callback.
+  void *userdata;
+  // Takes an event.
+  cmk_audit_callback record;
+  // Or NULL. Called exactly once, when the last builder, keyring and unfinished encryptor that know it are gone; not if adding it
+  // failed.
+  cmk_destroy_callback destroy;
+} cmk_audit_sink;
 
 // Takes all of `data`. Called on the thread that uses the stream. Returns 0, an error number (errno), or CMK_CANCEL; after EINTR it is called again.
 typedef int32_t (*cmk_write_callback)(void *userdata, const uint8_t *data, size_t len);
@@ -410,6 +616,46 @@ typedef struct cmk_file_options {
   void *userdata;
 } cmk_file_options;
 
+// How to follow rotations. Fill it with zeros, set struct_size, then the members.
+typedef struct cmk_rotate_options {
+  // sizeof(cmk_rotate_options).
+  size_t struct_size;
+  // How long a wrap by an older version is kept after the one by the newest was added, counted in whole seconds. 0: 24 hours. CMK_KEEP_OLD_NOT: not at all.
+  uint64_t keep_old_ms;
+  // 1: only tell what would be done, and change nothing. Else 0.
+  uint32_t dry_run;
+} cmk_rotate_options;
+
+// Told what became of a file: a CMK_ROTATE_... and how it was written, a CMK_REWRAP_... or 0 when it wasn't; until when an old wrap is kept, in seconds since
+// 1970, or 0. When `error` isn't NULL the file failed with it, and the numbers are 0; it belongs to cmkit. Called on the calling thread. Returns 0 to go on;
+// anything else cancels, and what was done stays done.
+typedef int32_t (*cmk_rotated_file_callback)(void *userdata,
+                                             const char *path,
+                                             uint32_t outcome,
+                                             uint32_t written,
+                                             uint64_t old_kept_until,
+                                             const struct cmk_error *error);
+
+// The same for a row of a key store, named by its id of 16 bytes.
+typedef int32_t (*cmk_rotated_row_callback)(void *userdata,
+                                            const uint8_t *id,
+                                            uint32_t outcome,
+                                            uint64_t old_kept_until,
+                                            const struct cmk_error *error);
+
+// Told of each file before it is read. Returns 0 to go on; anything else cancels.
+typedef int32_t (*cmk_census_callback)(void *userdata, const char *path);
+
+// What besides the census plays a part in whether a version may be disabled. Fill it with zeros, set struct_size, then the members.
+typedef struct cmk_disable_conditions {
+  // sizeof(cmk_disable_conditions).
+  size_t struct_size;
+  // How long it takes, at most, until every writer has noticed a new version: an hour for those without maintenance, else the longest cmk_keyring_builder_poll_ms among them and a minute. 0: one hour.
+  uint64_t poll_interval_ms;
+  // How old a data key gets, at most, that writers still encrypt under: the longest cmk_keyring_builder_max_age_ms among them. 0: one hour.
+  uint64_t dek_age_ms;
+} cmk_disable_conditions;
+
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
@@ -434,6 +680,15 @@ uint32_t cmk_error_http_status(const struct cmk_error *error);
 
 // The provider's id of the failed request, for its support or audit log; NULL when there is none.
 const char *cmk_error_request_id(const struct cmk_error *error);
+
+// Our id of the failed operation, which the provider was told: Key Vault's audit log has it as correlationId. NULL when there is none.
+const char *cmk_error_client_request_id(const struct cmk_error *error);
+
+// The provider's own code for the failure, such as "ForbiddenByRbac"; NULL when there is none.
+const char *cmk_error_provider_code(const struct cmk_error *error);
+
+// Where the provider answered from, such as "westeurope"; NULL when it doesn't say.
+const char *cmk_error_region(const struct cmk_error *error);
 
 // The system's error number (errno) behind CMK_ERR_IO; 0 when there is none.
 int32_t cmk_error_system_code(const struct cmk_error *error);
@@ -560,6 +815,14 @@ cmk_result cmk_sink_put_key(struct cmk_sink *sink,
                             const char *key_id,
                             int32_t algorithm);
 
+// Puts the newest version of a key, and when it was made, in seconds since 1970; 0 when that isn't known. Only for `newest`.
+cmk_result cmk_sink_put_newest(struct cmk_sink *sink,
+                               const char *key_id,
+                               uint64_t created);
+
+// Puts an access token and when it ends, in seconds since 1970. Only for `token`, which must do it.
+cmk_result cmk_sink_put_token(struct cmk_sink *sink, const char *token, uint64_t expires);
+
 // Puts what says in which state a row is: an ETag or a row version. Only for `get`. Without it, the row itself says so.
 cmk_result cmk_sink_put_tag(struct cmk_sink *sink, const uint8_t *tag, size_t len);
 
@@ -578,6 +841,129 @@ cmk_result cmk_sink_fail(struct cmk_sink *sink, const struct cmk_failure *failur
 cmk_result cmk_keyring_builder_add_provider(struct cmk_keyring_builder *builder,
                                             const struct cmk_provider *provider,
                                             struct cmk_error **err);
+
+// Makes an empty builder. It needs at least one key or host.
+cmk_result cmk_key_vault_builder_new(struct cmk_key_vault_builder **out, struct cmk_error **err);
+
+// A key to use, with or without a version: "https://VAULT.vault.azure.net/keys/NAME". Its host is thereby allowed. May be called several times.
+cmk_result cmk_key_vault_builder_key(struct cmk_key_vault_builder *builder,
+                                     const char *key,
+                                     struct cmk_error **err);
+
+// A further host that may be talked to, exactly as in key ids: "contoso.vault.azure.net". Other keys in that vault are opened, too, if the
+// keyring allows them.
+cmk_result cmk_key_vault_builder_allow_host(struct cmk_key_vault_builder *builder,
+                                            const char *host,
+                                            struct cmk_error **err);
+
+// As whom to sign in: a CMK_IDENTITY_..., by default CMK_IDENTITY_AUTO. The environment is read when the provider is built.
+cmk_result cmk_key_vault_builder_identity(struct cmk_key_vault_builder *builder,
+                                          uint32_t identity,
+                                          struct cmk_error **err);
+
+// To sign in as an application by its secret, which is copied. CMK_IDENTITY_CLIENT_SECRET takes all three from the environment instead.
+cmk_result cmk_key_vault_builder_client_secret(struct cmk_key_vault_builder *builder,
+                                               const char *tenant,
+                                               const char *client_id,
+                                               const char *secret,
+                                               struct cmk_error **err);
+
+// To sign in with tokens that the caller gets elsewhere.
+cmk_result cmk_key_vault_builder_token_source(struct cmk_key_vault_builder *builder,
+                                              const struct cmk_token_source *source,
+                                              struct cmk_error **err);
+
+// A user-assigned managed identity, or an application, by its client id.
+cmk_result cmk_key_vault_builder_client_id(struct cmk_key_vault_builder *builder,
+                                           const char *client_id,
+                                           struct cmk_error **err);
+
+// The tenant to sign in to, for workload identity, client secrets and the Azure CLI.
+cmk_result cmk_key_vault_builder_tenant(struct cmk_key_vault_builder *builder,
+                                        const char *tenant,
+                                        struct cmk_error **err);
+
+// A PEM file of at most 4 MiB with roots to trust besides the system's: those of an inspecting proxy, or of an emulator.
+cmk_result cmk_key_vault_builder_ca_file(struct cmk_key_vault_builder *builder,
+                                         const char *path,
+                                         struct cmk_error **err);
+
+// Takes RSA keys of 2048 bits, too. By default 3072 are the least.
+cmk_result cmk_key_vault_builder_allow_rsa_2048(struct cmk_key_vault_builder *builder, struct cmk_error **err);
+
+// Never asks for the key itself, for key owners who don't grant `get`. Then keys are named with their version, rotations aren't noticed, and of the
+// rules for keys only that it wraps and unwraps is checked.
+cmk_result cmk_key_vault_builder_no_get(struct cmk_key_vault_builder *builder,
+                                        struct cmk_error **err);
+
+// For a private cloud or an emulator: hosts below `suffix`, or exactly that one, take tokens for `audience`, such as "https://vault.azure.net".
+cmk_result cmk_key_vault_builder_audience(struct cmk_key_vault_builder *builder,
+                                          const char *suffix,
+                                          const char *audience,
+                                          struct cmk_error **err);
+
+// How long one call to the vault may take with all its retries, 1 s to 10 min; by default 30 s. Signing in comes on top: up to 90 s the first time.
+// cmk_keyring_builder_call_timeout_ms ends both.
+cmk_result cmk_key_vault_builder_timeout_ms(struct cmk_key_vault_builder *builder,
+                                            uint64_t timeout_ms,
+                                            struct cmk_error **err);
+
+// Makes a provider. Nothing is contacted before its first operation. The builder stays as it is: it can build another one, and has to be freed.
+cmk_result cmk_key_vault_builder_build(const struct cmk_key_vault_builder *builder,
+                                       struct cmk_key_vault **out,
+                                       struct cmk_error **err);
+
+// Ends a builder and wipes its secret. Providers made with it stay.
+void cmk_key_vault_builder_free(struct cmk_key_vault_builder *builder);
+
+// As whom a provider signs in, and what that was chosen by: "auto: Azure ML managed identity (MSI_ENDPOINT, MSI_SECRET)". Lives as long as
+// the provider; NULL for NULL.
+const char *cmk_key_vault_identity(const struct cmk_key_vault *key_vault);
+
+// Ends a provider. Keyrings that have it go on.
+void cmk_key_vault_free(struct cmk_key_vault *key_vault);
+
+// Adds a Key Vault provider, which may be freed afterwards. Several keyrings may share one: its tokens and what it knows about keys, too.
+cmk_result cmk_keyring_builder_add_key_vault(struct cmk_keyring_builder *builder,
+                                             const struct cmk_key_vault *key_vault,
+                                             struct cmk_error **err);
+
+// Tries everything that `key` needs, whatever failed before, and says what to do. It wraps and unwraps 32 random bytes; nothing changes in the vault. Takes as
+// long as its calls do: seconds, or minutes when nothing answers. What is wrong with the key is no failure of this call, but stands in the report.
+cmk_result cmk_key_vault_doctor(const struct cmk_key_vault *key_vault,
+                                const char *key,
+                                struct cmk_doctor_report **out,
+                                struct cmk_error **err);
+
+// The key, with the version that was tried if it is known.
+const char *cmk_doctor_report_key(const struct cmk_doctor_report *report);
+
+// As whom it was tried.
+const char *cmk_doctor_report_identity(const struct cmk_doctor_report *report);
+
+// Everything as a table for people, of several lines.
+const char *cmk_doctor_report_text(const struct cmk_doctor_report *report);
+
+// Whether nothing failed. What was skipped may still be wrong: see cmk_doctor_report_verified.
+bool cmk_doctor_report_healthy(const struct cmk_doctor_report *report);
+
+// Whether everything was tried and all right.
+bool cmk_doctor_report_verified(const struct cmk_doctor_report *report);
+
+// How many rows there are, one for each check in the order in which they were tried; 0 for NULL.
+size_t cmk_doctor_report_len(const struct cmk_doctor_report *report);
+
+// What a row is about, such as "purge protection"; NULL beyond the end.
+const char *cmk_doctor_report_name(const struct cmk_doctor_report *report, size_t index);
+
+// How it went: a CMK_DOCTOR_...; CMK_DOCTOR_SKIPPED beyond the end.
+uint32_t cmk_doctor_report_outcome(const struct cmk_doctor_report *report, size_t index);
+
+// What was found, or what is wrong and what to do; NULL beyond the end.
+const char *cmk_doctor_report_detail(const struct cmk_doctor_report *report, size_t index);
+
+// Ends a report and its texts.
+void cmk_doctor_report_free(struct cmk_doctor_report *report);
 
 // Keeps the data keys of the compact form in a store of the caller's own.
 cmk_result cmk_keyring_builder_key_store(struct cmk_keyring_builder *builder,
@@ -646,6 +1032,78 @@ cmk_result cmk_keyring_builder_build(const struct cmk_keyring_builder *builder,
 
 // Ends a builder. Keyrings made with it stay.
 void cmk_keyring_builder_free(struct cmk_keyring_builder *builder);
+
+// A remote key whose data keys are in use is asked to unwrap again this long after its last yes, give or take a fifth, by maintenance. At
+// least 10 seconds, and less than five sixths of the hard bound. By default 5 minutes.
+cmk_result cmk_keyring_builder_soft_ms(struct cmk_keyring_builder *builder,
+                                       uint64_t after_ms,
+                                       struct cmk_error **err);
+
+// Data keys stop serving this long after the last yes of their remote key. One minute to 2 hours; by default 10 minutes.
+cmk_result cmk_keyring_builder_hard_ms(struct cmk_keyring_builder *builder,
+                                       uint64_t after_ms,
+                                       struct cmk_error **err);
+
+// An envelope for several keys opens by any of them that answers, but no longer than this after the last yes of one that doesn't. The hard bound to
+// 7 days; by default 24 hours.
+cmk_result cmk_keyring_builder_failover_ms(struct cmk_keyring_builder *builder,
+                                           uint64_t after_ms,
+                                           struct cmk_error **err);
+
+// How often maintenance asks for the newest version of wrapping keys and checks it. One minute to 24 hours; by default one hour.
+cmk_result cmk_keyring_builder_poll_ms(struct cmk_keyring_builder *builder,
+                                       uint64_t every_ms,
+                                       struct cmk_error **err);
+
+// A provider's call is given up after this time, signing in and retries included; 0: each provider's own limit holds, which is the default.
+cmk_result cmk_keyring_builder_call_timeout_ms(struct cmk_keyring_builder *builder,
+                                               uint64_t timeout_ms,
+                                               struct cmk_error **err);
+
+// Keeps the names of files and workspaces out of errors and events: for workspaces of Azure Machine Learning with hbi_workspace. It can't be taken back.
+cmk_result cmk_keyring_builder_high_business_impact(struct cmk_keyring_builder *builder,
+                                                    struct cmk_error **err);
+
+// Does what is due: asks remote keys whose data keys are in use to unwrap again, tries keys in trouble, asks for the newest version of wrapping keys, and wipes
+// data keys that may not serve any more. Call it about every `next_ms` milliseconds, 1000 to 30000, or have cmk_keyring_maintenance_start do it.
+//
+// `next_ms` and `problems` may be NULL. A key in trouble is no failure of this call: it is one of the problems, which are to be freed with cmk_problems_free.
+// It blocks as long as the providers do.
+cmk_result cmk_keyring_maintain(const struct cmk_keyring *keyring,
+                                uint64_t *next_ms,
+                                struct cmk_problems **problems,
+                                struct cmk_error **err);
+
+// How many problems there were; 0 for NULL.
+size_t cmk_problems_len(const struct cmk_problems *problems);
+
+// One of the problems, which belongs to the list: never free it. NULL beyond the end.
+const struct cmk_error *cmk_problems_error(const struct cmk_problems *problems, size_t index);
+
+// Ends a list of problems and its errors.
+void cmk_problems_free(struct cmk_problems *problems);
+
+// Starts a thread that calls cmk_keyring_maintain until its handle is freed or the keyring is; it sleeps in between. It has the signal mask of the caller: block
+// before what it isn't to take. A forked child has no such thread, and may start one of its own.
+cmk_result cmk_keyring_maintenance_start(const struct cmk_keyring *keyring,
+                                         struct cmk_maintenance **out,
+                                         struct cmk_error **err);
+
+// Tells the thread to end. It doesn't wait: a call to a provider that is under way is completed first, so that callbacks of the keyring, `destroy` too, may
+// still run on that thread.
+void cmk_maintenance_free(struct cmk_maintenance *maintenance);
+
+// Appends every operation of a provider to a file as a line of JSON: time (milliseconds since 1970), pid, operation, provider, key, outcome, call_id,
+// attempts, duration_ms, and where they are known code, request_id, region, http_status, workspace. The file is made with mode 0600 if it isn't there; several
+// processes may share it. A line that can't be written is lost, and fails nothing.
+cmk_result cmk_keyring_builder_audit_file(struct cmk_keyring_builder *builder,
+                                          const char *path,
+                                          struct cmk_error **err);
+
+// Tells a callback of every operation of a provider. Several may be added.
+cmk_result cmk_keyring_builder_audit(struct cmk_keyring_builder *builder,
+                                     const struct cmk_audit_sink *sink,
+                                     struct cmk_error **err);
 
 // How many bytes an envelope of so much plaintext has. Exact for the data key in use; the first call may ask the provider to wrap
 // one. When a data key expires, the next envelope can have another length (its key id may be longer): on
@@ -848,6 +1306,176 @@ cmk_result cmk_keyring_rewrap_key_store(const struct cmk_keyring *keyring,
                                         uint32_t recipients,
                                         size_t *rewritten,
                                         struct cmk_error **err);
+
+// Asks, once for each wrapping key, for its newest version, which data is to be brought to. `options` may be NULL. A wrapping key that was given with a version
+// stays at that one.
+//
+// A rotation wraps data keys anew and changes only headers. What is written under older versions meanwhile takes another run.
+cmk_result cmk_rotation_new(const struct cmk_keyring *keyring,
+                            const struct cmk_rotate_options *options,
+                            struct cmk_rotation **out,
+                            struct cmk_error **err);
+
+// How many wrapping keys are followed; 0 for NULL.
+size_t cmk_rotation_newest_len(const struct cmk_rotation *rotation);
+
+// The id of the newest version of a followed key; NULL beyond the end. Lives as long as the rotation.
+const char *cmk_rotation_newest_id(const struct cmk_rotation *rotation, size_t index);
+
+// When that version was made, in seconds since 1970; 0 when that isn't known, and beyond the end.
+uint64_t cmk_rotation_newest_created(const struct cmk_rotation *rotation, size_t index);
+
+// Follows the rotations in an envelope, or the header of one; the body stays. `*out` is what to store in its place, or NULL when nothing changed and in a dry
+// run. `outcome`, a CMK_ROTATE_..., and `old_kept_until`, in seconds since 1970 or 0, may be NULL.
+cmk_result cmk_rotation_rotate(const struct cmk_rotation *rotation,
+                               const uint8_t *envelope,
+                               size_t envelope_len,
+                               struct cmk_buffer **out,
+                               uint32_t *outcome,
+                               uint64_t *old_kept_until,
+                               struct cmk_error **err);
+
+// Follows the rotations in a file, safe against a crash at any instruction: the same call made again completes what was interrupted. A file with
+// nothing to do is only read. `outcome`, a CMK_ROTATE_..., `written`, a CMK_REWRAP_... or 0, and `old_kept_until` may be NULL.
+cmk_result cmk_rotation_rotate_file(const struct cmk_rotation *rotation,
+                                    const char *path,
+                                    uint32_t *outcome,
+                                    uint32_t *written,
+                                    uint64_t *old_kept_until,
+                                    struct cmk_error **err);
+
+// Follows the rotations in files, and in every envelope and key store below directories; `paths` are strings. A path that is named must be an envelope or a
+// directory; in directories what isn't an envelope is passed over, links aren't followed, and a file may be come across twice. `on_file` learns what
+// became of each; failures of files go to it alone. CMK_ERR_CANCELLED when it said to stop.
+cmk_result cmk_rotation_rotate_paths(const struct cmk_rotation *rotation,
+                                     const char *const *paths,
+                                     size_t paths_len,
+                                     cmk_rotated_file_callback on_file,
+                                     void *userdata,
+                                     struct cmk_error **err);
+
+// Follows the rotations in every row of the keyring's key store. `on_row` learns what became of each row; failures of rows go to it alone.
+// CMK_ERR_CANCELLED when it said to stop.
+cmk_result cmk_rotation_rotate_key_store(const struct cmk_rotation *rotation,
+                                         cmk_rotated_row_callback on_row,
+                                         void *userdata,
+                                         struct cmk_error **err);
+
+// Ends a rotation and its texts.
+void cmk_rotation_free(struct cmk_rotation *rotation);
+
+// Begins a census as of now. Of the keyring only its clock plays a part. Add everything that there is, then ask.
+cmk_result cmk_census_new(const struct cmk_keyring *keyring, struct cmk_census **out, struct cmk_error **err);
+
+// Adds an envelope, or the header of one. What doesn't begin like an envelope counts as skipped.
+cmk_result cmk_census_add_envelope(struct cmk_census *census,
+                                   const uint8_t *envelope,
+                                   size_t envelope_len,
+                                   struct cmk_error **err);
+
+// Adds something that the caller couldn't read: a row of a table, an object of a store. `problem` is a sentence without a full stop.
+cmk_result cmk_census_add_unreadable(struct cmk_census *census,
+                                     const char *name,
+                                     const char *problem,
+                                     struct cmk_error **err);
+
+// Adds a file. What can't be read, or isn't there, counts as unreadable.
+cmk_result cmk_census_add_file(struct cmk_census *census, const char *path, struct cmk_error **err);
+
+// Adds a file, or every file below a directory, key stores included. Links below a directory aren't followed but counted; what can't be read counts as
+// unreadable. `on_file` may be NULL; when it stops the call, that is CMK_ERR_CANCELLED, and the census finds nothing safe to disable from then on.
+cmk_result cmk_census_add_path(struct cmk_census *census,
+                               const char *path,
+                               cmk_census_callback on_file,
+                               void *userdata,
+                               struct cmk_error **err);
+
+// Adds every row of a keyring's key store. Rows that can't be read count as unreadable.
+cmk_result cmk_census_add_key_store(struct cmk_census *census,
+                                    const struct cmk_keyring *keyring,
+                                    struct cmk_error **err);
+
+// Whether a key version, given by its full id, may be disabled: nothing that was counted has a wrap by it, nothing was unreadable, it isn't the newest version,
+// and the census was begun when nobody could be writing under it any more. `rotation` knows the newest version: it follows the key. `conditions` and
+// `reasons` may be NULL; the latter says why not, each a sentence, empty for a yes.
+//
+// A census knows what it was shown. Data that it wasn't shown, backups for instance, may need any version.
+cmk_result cmk_census_safe_to_disable(const struct cmk_census *census,
+                                      const char *key_id,
+                                      const struct cmk_rotation *rotation,
+                                      const struct cmk_disable_conditions *conditions,
+                                      bool *safe,
+                                      struct cmk_text_list **reasons,
+                                      struct cmk_error **err);
+
+// Ends a census.
+void cmk_census_free(struct cmk_census *census);
+
+// How many texts there are; 0 for NULL.
+size_t cmk_text_list_len(const struct cmk_text_list *list);
+
+// One of the texts, which lives as long as the list; NULL beyond the end.
+const char *cmk_text_list_get(const struct cmk_text_list *list, size_t index);
+
+// Ends a list and its texts.
+void cmk_text_list_free(struct cmk_text_list *list);
+
+// Gives what was counted so far. The census may go on.
+cmk_result cmk_census_count(const struct cmk_census *census, struct cmk_census_report **out, struct cmk_error **err);
+
+// When the census was begun, in seconds since 1970.
+uint64_t cmk_census_report_begun(const struct cmk_census_report *report);
+
+// Headers that were counted: of envelopes and of rows.
+uint64_t cmk_census_report_headers(const struct cmk_census_report *report);
+
+// Those of them that are rows of key stores.
+uint64_t cmk_census_report_rows(const struct cmk_census_report *report);
+
+// Compact envelopes, whose data keys are in key stores.
+uint64_t cmk_census_report_compact(const struct cmk_census_report *report);
+
+// Files and bytes that aren't envelopes.
+uint64_t cmk_census_report_skipped(const struct cmk_census_report *report);
+
+// Symbolic links in directories, which weren't followed.
+uint64_t cmk_census_report_links(const struct cmk_census_report *report);
+
+// How many things couldn't be read, each of which may need any key.
+uint64_t cmk_census_report_unreadable(const struct cmk_census_report *report);
+
+// The name of one of the first 20 of them; NULL beyond the end.
+const char *cmk_census_report_unreadable_name(const struct cmk_census_report *report, size_t index);
+
+// Why it couldn't be read; NULL beyond the end.
+const char *cmk_census_report_unreadable_problem(const struct cmk_census_report *report, size_t index);
+
+// How many key versions were found; 0 for NULL.
+size_t cmk_census_report_versions(const struct cmk_census_report *report);
+
+// The full id of a key version; NULL beyond the end.
+const char *cmk_census_report_version_id(const struct cmk_census_report *report, size_t index);
+
+// Headers that have a wrap by it.
+uint64_t cmk_census_report_version_headers(const struct cmk_census_report *report, size_t index);
+
+// Those of them that nothing else opens.
+uint64_t cmk_census_report_version_only_key(const struct cmk_census_report *report, size_t index);
+
+// Those of them that have a wrap by a newer version of the same key beside it.
+uint64_t cmk_census_report_version_old_kept(const struct cmk_census_report *report, size_t index);
+
+// When the oldest wrap by it was made, in seconds since 1970.
+uint64_t cmk_census_report_version_oldest_wrap(const struct cmk_census_report *report, size_t index);
+
+// When the newest one was.
+uint64_t cmk_census_report_version_newest_wrap(const struct cmk_census_report *report, size_t index);
+
+// One of the files or rows that have it; NULL when the census wasn't told of names, and beyond the end.
+const char *cmk_census_report_version_example(const struct cmk_census_report *report, size_t index);
+
+// Ends a report and its texts.
+void cmk_census_report_free(struct cmk_census_report *report);
 
 // Reads the header that bytes begin with: an envelope, or its first 64 KiB.
 cmk_result cmk_inspection_new(const uint8_t *envelope,

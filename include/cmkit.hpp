@@ -2,10 +2,11 @@
 //
 // - Classes are move-only. One that was moved from may be assigned to or destroyed; whatever else fails.
 // - What fails throws cmkit::Error, or std::bad_alloc. What C can't be asked for is std::invalid_argument: text with a NUL inside, which would be
-//   cut there, a negative age, a null std::unique_ptr, a Context that was moved from.
+//   cut there, a negative time, a null std::unique_ptr, a Context that was moved from.
 // - `Bytes` is a view of bytes: made from a string, a string_view, a vector or array of bytes, or a pointer and a length. `Span` is the same for
 //   output. Neither owns anything.
-// - Threads are as in cmkit.h: a Keyring, Context, LocalKeys, Reader or Inspection may be used by many at once; streams and builders by one.
+// - Threads are as in cmkit.h: a Keyring, Context, LocalKeys, KeyVault, Rotation, Reader or Inspection may be used by many at once; streams, builders and
+//   a Census by one.
 #ifndef CMKIT_HPP
 #define CMKIT_HPP
 
@@ -38,6 +39,13 @@ class Error : public std::runtime_error {
   // Takes the error over.
   explicit Error(cmk_result code, cmk_error *error) : Error(code, Owner(error, cmk_error_free)) {}
 
+  // A copy of an error that stays whose it is, such as one of a list of problems.
+  static Error copy(const cmk_error *error) {
+    Error result(cmk_error_code(error), cmk_error_message(error));
+    result.fill(error);
+    return result;
+  }
+
   // One of the CMK_ERR_... codes.
   cmk_result code() const noexcept { return code_; }
   // Its name, "CMK_ERR_FORMAT".
@@ -46,6 +54,12 @@ class Error : public std::runtime_error {
   const std::string &key_id() const noexcept { return key_id_; }
   // The provider's id of the failed request, or empty.
   const std::string &request_id() const noexcept { return request_id_; }
+  // Our id of the failed operation, which the provider was told, or empty. Key Vault's audit log has it as correlationId.
+  const std::string &client_request_id() const noexcept { return client_request_id_; }
+  // The provider's own code for the failure, such as "ForbiddenByRbac", or empty.
+  const std::string &provider_code() const noexcept { return provider_code_; }
+  // Where the provider answered from, or empty.
+  const std::string &region() const noexcept { return region_; }
   // Whether the same call may succeed later.
   bool retryable() const noexcept { return retryable_; }
   // How long the provider asks to wait; zero when it doesn't say.
@@ -60,13 +74,21 @@ class Error : public std::runtime_error {
  private:
   using Owner = std::unique_ptr<cmk_error, void (*)(cmk_error *)>;
 
+  Error(cmk_result code, const char *message) : std::runtime_error(message), code_(code) {}
+
   // The owner comes first, so that it frees the error also when there is no memory for what is copied.
   Error(cmk_result code, Owner owner)
       : std::runtime_error(owner != nullptr ? cmk_error_message(owner.get()) : cmk_result_name(code)), code_(code) {
-    const cmk_error *error = owner.get();
+    fill(owner.get());
+  }
+
+  void fill(const cmk_error *error) {
     if (error == nullptr) return;
     if (const char *text = cmk_error_key_id(error)) key_id_ = text;
     if (const char *text = cmk_error_request_id(error)) request_id_ = text;
+    if (const char *text = cmk_error_client_request_id(error)) client_request_id_ = text;
+    if (const char *text = cmk_error_provider_code(error)) provider_code_ = text;
+    if (const char *text = cmk_error_region(error)) region_ = text;
     retryable_ = cmk_error_retryable(error);
     retry_after_ = std::chrono::milliseconds(cmk_error_retry_after_ms(error));
     http_status_ = cmk_error_http_status(error);
@@ -75,7 +97,7 @@ class Error : public std::runtime_error {
   }
 
   cmk_result code_;
-  std::string key_id_, request_id_;
+  std::string key_id_, request_id_, client_request_id_, provider_code_, region_;
   bool retryable_ = false;
   std::chrono::milliseconds retry_after_{0};
   std::uint32_t http_status_ = 0;
@@ -309,6 +331,12 @@ class ProviderFailure : public std::runtime_error {
   std::uint32_t retry = CMK_RETRY_DEFAULT;
 };
 
+// The newest version of a key.
+struct NewestKey {
+  std::string key_id;
+  std::uint64_t created;  // in seconds since 1970, or 0 when that isn't known
+};
+
 // What `wrap` gives.
 struct WrappedKey {
   std::string key_id;      // the full, versioned id of the key that was used
@@ -328,6 +356,13 @@ class Provider {
   virtual std::uint32_t state(std::string_view key) noexcept {
     static_cast<void>(key);
     return CMK_KEY_STATE_ACTIVE;
+  }
+  // Whether keys can be taken away without this provider noticing by itself, as in a service over a network. Asked once.
+  virtual bool is_remote() const noexcept { return false; }
+  // The newest version of a key, after checking that it may be used to wrap; none when the provider can't tell.
+  virtual std::optional<NewestKey> newest(std::string_view key) {
+    static_cast<void>(key);
+    return std::nullopt;
   }
   virtual bool owns(std::string_view key) noexcept {
     try {
@@ -415,6 +450,15 @@ inline cmk_result cmkit_hpp_unwrap(void *self, const char *key, std::int32_t alg
     return code;
   });
 }
+inline cmk_result cmkit_hpp_newest(void *self, const char *key, cmk_sink *sink) {
+  return answer(sink, CMK_ERR_PROVIDER, [&] {
+    std::optional<NewestKey> newest = static_cast<Provider *>(self)->newest(key);
+    if (!newest) return cmk_result{CMK_OK};
+    cmk_result code = cmk_sink_put_newest(sink, detail::text(newest->key_id), newest->created);
+    if (code != CMK_OK) throw std::runtime_error("the provider gave a key id that is none");
+    return code;
+  });
+}
 inline std::uint32_t cmkit_hpp_state(void *self, const char *key) { return static_cast<Provider *>(self)->state(key); }
 inline std::int32_t cmkit_hpp_owns(void *self, const char *key) { return static_cast<Provider *>(self)->owns(key); }
 inline void cmkit_hpp_provider_destroy(void *self) { delete static_cast<Provider *>(self); }
@@ -455,9 +499,208 @@ inline void cmkit_hpp_store_destroy(void *self) { delete static_cast<KeyStore *>
 
 }  // namespace detail
 
+// What a token function is asked for.
+struct TokenRequest {
+  std::string_view resource;  // "https://vault.azure.net"
+  std::string_view scope;     // the same as an OAuth 2.0 scope
+  std::string_view claims;    // further claims that the vault demands, as JSON, or empty: then a token from a cache won't do
+};
+
+// An access token, and when it ends in seconds since 1970.
+struct Token {
+  std::string token;
+  std::uint64_t expires;
+};
+
+using TokenFunction = std::function<Token(const TokenRequest &)>;
+
+// One operation of a key provider. Texts that aren't known are null; all live until the function returns.
+using AuditEvent = cmk_audit_event;
+using AuditFunction = std::function<void(const AuditEvent &)>;
+
+namespace detail {
+extern "C" {
+inline cmk_result cmkit_hpp_token(void *self, const char *resource, const char *scope, const char *claims, cmk_sink *sink) {
+  return answer(sink, CMK_ERR_IDENTITY, [&] {
+    Token token = (*static_cast<TokenFunction *>(self))(TokenRequest{resource, scope, claims == nullptr ? "" : claims});
+    return cmk_sink_put_token(sink, detail::text(token.token), token.expires);
+  });
+}
+inline void cmkit_hpp_token_destroy(void *self) { delete static_cast<TokenFunction *>(self); }
+inline void cmkit_hpp_record(void *self, const cmk_audit_event *event) {
+  // What it throws has nowhere to go: the operation was done.
+  static_cast<void>(contain(
+      [&] {
+        (*static_cast<AuditFunction *>(self))(*event);
+        return true;
+      },
+      false));
+}
+inline void cmkit_hpp_record_destroy(void *self) { delete static_cast<AuditFunction *>(self); }
+}  // extern "C"
+
+inline std::uint64_t milliseconds(std::chrono::milliseconds time) {
+  if (time.count() < 0) throw std::invalid_argument("a time is not negative");
+  return static_cast<std::uint64_t>(time.count());
+}
+}  // namespace detail
+
+// What was found about a vault's key.
+struct DoctorReport {
+  struct Row {
+    std::string name;
+    std::uint32_t outcome;  // a CMK_DOCTOR_...
+    std::string detail;     // what was found, or what is wrong and what to do
+  };
+
+  std::string key, identity;
+  std::string text;  // everything as a table
+  bool is_healthy;   // nothing failed
+  bool is_verified;  // everything was tried and all right
+  std::vector<Row> rows;
+};
+
+// Keys in Azure Key Vault and Managed HSM.
+class KeyVault {
+ public:
+  class Builder;
+
+  // As whom it signs in, and what that was chosen by.
+  std::string identity() const {
+    const char *identity = cmk_key_vault_identity(get());
+    return identity == nullptr ? "" : identity;
+  }
+  // Tries everything that a key needs. It takes as long as its calls do.
+  DoctorReport doctor(const std::string &key) const {
+    cmk_doctor_report *r = nullptr;
+    detail::call(cmk_key_vault_doctor, get(), detail::text(key), &r);
+    detail::Handle<cmk_doctor_report, cmk_doctor_report_free> owner(r);
+    DoctorReport report{cmk_doctor_report_key(r),     cmk_doctor_report_identity(r), cmk_doctor_report_text(r),
+                        cmk_doctor_report_healthy(r), cmk_doctor_report_verified(r), {}};
+    for (std::size_t i = 0; i < cmk_doctor_report_len(r); i++) {
+      report.rows.push_back({cmk_doctor_report_name(r, i), cmk_doctor_report_outcome(r, i), cmk_doctor_report_detail(r, i)});
+    }
+    return report;
+  }
+
+  const cmk_key_vault *get() const noexcept { return handle_.get(); }
+
+ private:
+  explicit KeyVault(cmk_key_vault *key_vault) : handle_(key_vault) {}
+
+  detail::Handle<cmk_key_vault, cmk_key_vault_free> handle_;
+};
+
+// Collects what a Key Vault provider is made of.
+class KeyVault::Builder {
+ public:
+  Builder() {
+    cmk_key_vault_builder *builder = nullptr;
+    detail::call(cmk_key_vault_builder_new, &builder);
+    handle_.reset(builder);
+  }
+
+  Builder &key(const std::string &key) {
+    detail::call(cmk_key_vault_builder_key, get(), detail::text(key));
+    return *this;
+  }
+  Builder &allow_host(const std::string &host) {
+    detail::call(cmk_key_vault_builder_allow_host, get(), detail::text(host));
+    return *this;
+  }
+  // A CMK_IDENTITY_...
+  Builder &identity(std::uint32_t identity) {
+    detail::call(cmk_key_vault_builder_identity, get(), identity);
+    return *this;
+  }
+  Builder &client_secret(const std::string &tenant, const std::string &client_id, const std::string &secret) {
+    detail::call(cmk_key_vault_builder_client_secret, get(), detail::text(tenant), detail::text(client_id),
+                 detail::text(secret));
+    return *this;
+  }
+  // Tokens that a function gets, from any thread. What it throws arrives as CMK_ERR_IDENTITY with its what(). `name` is what messages call it.
+  Builder &tokens(const std::string &name, TokenFunction function) {
+    if (!function) throw std::invalid_argument("the function is empty");
+    auto owner = std::make_unique<TokenFunction>(std::move(function));
+    cmk_token_source source;
+    std::memset(&source, 0, sizeof source);
+    source.struct_size = sizeof source;
+    source.userdata = owner.get();
+    source.name = detail::text(name);
+    source.token = detail::cmkit_hpp_token;
+    source.destroy = detail::cmkit_hpp_token_destroy;
+    detail::call(cmk_key_vault_builder_token_source, get(), static_cast<const cmk_token_source *>(&source));
+    static_cast<void>(owner.release());
+    return *this;
+  }
+  Builder &client_id(const std::string &id) {
+    detail::call(cmk_key_vault_builder_client_id, get(), detail::text(id));
+    return *this;
+  }
+  Builder &tenant(const std::string &tenant) {
+    detail::call(cmk_key_vault_builder_tenant, get(), detail::text(tenant));
+    return *this;
+  }
+  Builder &ca_file(const std::string &path) {
+    detail::call(cmk_key_vault_builder_ca_file, get(), detail::text(path));
+    return *this;
+  }
+  Builder &allow_rsa_2048() {
+    detail::call(cmk_key_vault_builder_allow_rsa_2048, get());
+    return *this;
+  }
+  Builder &no_get() {
+    detail::call(cmk_key_vault_builder_no_get, get());
+    return *this;
+  }
+  Builder &audience(const std::string &suffix, const std::string &audience) {
+    detail::call(cmk_key_vault_builder_audience, get(), detail::text(suffix), detail::text(audience));
+    return *this;
+  }
+  Builder &timeout(std::chrono::milliseconds timeout) {
+    detail::call(cmk_key_vault_builder_timeout_ms, get(), detail::milliseconds(timeout));
+    return *this;
+  }
+
+  KeyVault build() const {
+    cmk_key_vault *key_vault = nullptr;
+    detail::call(cmk_key_vault_builder_build, static_cast<const cmk_key_vault_builder *>(get()), &key_vault);
+    return KeyVault(key_vault);
+  }
+
+ private:
+  cmk_key_vault_builder *get() const noexcept { return handle_.get(); }
+
+  detail::Handle<cmk_key_vault_builder, cmk_key_vault_builder_free> handle_;
+};
+
+// A thread that does a keyring's maintenance until this goes. It doesn't wait for a call under way.
+class Maintenance {
+ public:
+  explicit Maintenance(cmk_maintenance *maintenance) : handle_(maintenance) {}
+
+ private:
+  detail::Handle<cmk_maintenance, cmk_maintenance_free> handle_;
+};
+
+// What one round of maintenance came to.
+struct MaintenanceRound {
+  std::chrono::milliseconds next;  // when to call again
+  std::vector<Error> problems;     // at most one a key
+};
+
+class Census;
+class Rotation;
 class Encryptor;
 class Decryptor;
 class Reader;
+
+// How to follow rotations.
+struct RotateOptions {
+  // How long an old wrap is kept beside the new one, in whole seconds. Zero: not at all.
+  std::chrono::milliseconds keep_old = std::chrono::hours(24);
+  bool dry_run = false;
+};
 
 // What one may choose about files.
 struct FileOptions {
@@ -551,6 +794,30 @@ class Keyring {
     return rewritten;
   }
 
+  // Does what is due for keys of remote providers; see cmk_keyring_maintain.
+  MaintenanceRound maintain() const {
+    std::uint64_t next = 0;
+    cmk_problems *problems = nullptr;
+    detail::call(cmk_keyring_maintain, get(), &next, &problems);
+    detail::Handle<cmk_problems, cmk_problems_free> owner(problems);
+    MaintenanceRound round{std::chrono::milliseconds(next), {}};
+    for (std::size_t i = 0; i < cmk_problems_len(problems); i++) {
+      round.problems.push_back(Error::copy(cmk_problems_error(problems, i)));
+    }
+    return round;
+  }
+  // A thread that does it until what this gives is gone.
+  [[nodiscard]] Maintenance start_maintenance() const {
+    cmk_maintenance *maintenance = nullptr;
+    detail::call(cmk_keyring_maintenance_start, get(), &maintenance);
+    return Maintenance(maintenance);
+  }
+
+  // The newest versions of the wrapping keys, to bring data to.
+  Rotation rotation(const RotateOptions &options = {}) const;
+  // Begins a count of the key versions in use.
+  Census census() const;
+
   const cmk_keyring *get() const noexcept { return handle_.get(); }
 
  private:
@@ -590,6 +857,10 @@ class Keyring::Builder {
     detail::call(cmk_keyring_builder_add_local, get(), keys.get());
     return *this;
   }
+  Builder &add(const KeyVault &key_vault) {
+    detail::call(cmk_keyring_builder_add_key_vault, get(), key_vault.get());
+    return *this;
+  }
   Builder &add(std::unique_ptr<Provider> provider) {
     std::string name = detail::there(provider)->name();
     cmk_provider callbacks;
@@ -602,6 +873,8 @@ class Keyring::Builder {
     callbacks.state = detail::cmkit_hpp_state;
     callbacks.owns = detail::cmkit_hpp_owns;
     callbacks.destroy = detail::cmkit_hpp_provider_destroy;
+    callbacks.remote = provider->is_remote() ? 1 : 0;
+    callbacks.newest = detail::cmkit_hpp_newest;
     detail::call(cmk_keyring_builder_add_provider, get(), static_cast<const cmk_provider *>(&callbacks));
     static_cast<void>(provider.release());
     return *this;
@@ -641,8 +914,50 @@ class Keyring::Builder {
     return *this;
   }
   Builder &max_age(std::chrono::milliseconds age) {
-    if (age.count() < 0) throw std::invalid_argument("an age is not negative");
-    detail::call(cmk_keyring_builder_max_age_ms, get(), static_cast<std::uint64_t>(age.count()));
+    detail::call(cmk_keyring_builder_max_age_ms, get(), detail::milliseconds(age));
+    return *this;
+  }
+  Builder &soft(std::chrono::milliseconds after) {
+    detail::call(cmk_keyring_builder_soft_ms, get(), detail::milliseconds(after));
+    return *this;
+  }
+  Builder &hard(std::chrono::milliseconds after) {
+    detail::call(cmk_keyring_builder_hard_ms, get(), detail::milliseconds(after));
+    return *this;
+  }
+  Builder &failover(std::chrono::milliseconds after) {
+    detail::call(cmk_keyring_builder_failover_ms, get(), detail::milliseconds(after));
+    return *this;
+  }
+  Builder &poll(std::chrono::milliseconds every) {
+    detail::call(cmk_keyring_builder_poll_ms, get(), detail::milliseconds(every));
+    return *this;
+  }
+  // Zero: each provider's own limit.
+  Builder &call_timeout(std::chrono::milliseconds timeout) {
+    detail::call(cmk_keyring_builder_call_timeout_ms, get(), detail::milliseconds(timeout));
+    return *this;
+  }
+  Builder &high_business_impact() {
+    detail::call(cmk_keyring_builder_high_business_impact, get());
+    return *this;
+  }
+  Builder &audit_file(const std::string &path) {
+    detail::call(cmk_keyring_builder_audit_file, get(), detail::text(path));
+    return *this;
+  }
+  // Told of every operation of a provider, from any thread. It must not call this keyring; what it throws is dropped.
+  Builder &audit(AuditFunction function) {
+    if (!function) throw std::invalid_argument("the function is empty");
+    auto owner = std::make_unique<AuditFunction>(std::move(function));
+    cmk_audit_sink sink;
+    std::memset(&sink, 0, sizeof sink);
+    sink.struct_size = sizeof sink;
+    sink.userdata = owner.get();
+    sink.record = detail::cmkit_hpp_record;
+    sink.destroy = detail::cmkit_hpp_record_destroy;
+    detail::call(cmk_keyring_builder_audit, get(), static_cast<const cmk_audit_sink *>(&sink));
+    static_cast<void>(owner.release());
     return *this;
   }
   Builder &max_messages(std::uint64_t messages) {
@@ -749,6 +1064,230 @@ std::uint64_t Keyring::file(Function function, const std::string &source, const 
   cmk_result code = function(get(), detail::text(source), detail::text(destination), context.get(), &c_options, &done, &error);
   progress.check(code, error);
   return done;
+}
+
+// What became of an envelope in memory.
+struct Rotated {
+  std::uint32_t outcome;         // a CMK_ROTATE_...
+  std::uint64_t old_kept_until;  // in seconds since 1970, or 0
+  std::optional<std::vector<std::uint8_t>> envelope;  // what to store in its place, where something changed
+};
+
+// What became of a file, or of a row of a key store, whose `written` is 0.
+struct RotatedFile {
+  std::uint32_t outcome = 0;         // a CMK_ROTATE_...
+  std::uint32_t written = 0;         // a CMK_REWRAP_..., or 0
+  std::uint64_t old_kept_until = 0;  // in seconds since 1970, or 0
+  std::optional<Error> error;        // how it failed: then the rest is 0
+};
+
+namespace detail {
+using RotatedPath = Callback<std::function<bool(const std::string &, const RotatedFile &)>>;
+using RotatedRow = Callback<std::function<bool(Bytes, const RotatedFile &)>>;
+using CountedFile = Callback<std::function<bool(const std::string &)>>;
+
+inline RotatedFile rotated_file(std::uint32_t outcome, std::uint32_t written, std::uint64_t until, const cmk_error *error) {
+  RotatedFile file{outcome, written, until, std::nullopt};
+  if (error != nullptr) file.error = Error::copy(error);
+  return file;
+}
+
+extern "C" {
+inline std::int32_t cmkit_hpp_rotated_path(void *self, const char *path, std::uint32_t outcome, std::uint32_t written,
+                                           std::uint64_t until, const cmk_error *error) {
+  auto *callback = static_cast<RotatedPath *>(self);
+  return callback->run([&] {
+    return callback->function(path, rotated_file(outcome, written, until, error)) ? 0 : std::int32_t{CMK_CANCEL};
+  });
+}
+inline std::int32_t cmkit_hpp_rotated_row(void *self, const std::uint8_t *id, std::uint32_t outcome, std::uint64_t until,
+                                          const cmk_error *error) {
+  auto *callback = static_cast<RotatedRow *>(self);
+  return callback->run([&] {
+    return callback->function(Bytes(id, 16), rotated_file(outcome, 0, until, error)) ? 0 : std::int32_t{CMK_CANCEL};
+  });
+}
+inline std::int32_t cmkit_hpp_counted(void *self, const char *path) {
+  auto *callback = static_cast<CountedFile *>(self);
+  return callback->run([&] { return callback->function(path) ? 0 : std::int32_t{CMK_CANCEL}; });
+}
+}  // extern "C"
+}  // namespace detail
+
+// The newest versions of a keyring's wrapping keys as of when it was made. Any number of threads may use one.
+class Rotation {
+ public:
+  explicit Rotation(cmk_rotation *rotation) : handle_(rotation) {}
+
+  std::vector<NewestKey> newest() const {
+    std::vector<NewestKey> newest;
+    for (std::size_t i = 0; i < cmk_rotation_newest_len(get()); i++) {
+      newest.push_back({cmk_rotation_newest_id(get(), i), cmk_rotation_newest_created(get(), i)});
+    }
+    return newest;
+  }
+
+  Rotated rotate(Bytes envelope) const {
+    cmk_buffer *buffer = nullptr;
+    Rotated rotated{0, 0, std::nullopt};
+    detail::call(cmk_rotation_rotate, get(), envelope.data(), envelope.size(), &buffer, &rotated.outcome,
+                 &rotated.old_kept_until);
+    detail::Handle<cmk_buffer, cmk_buffer_free> owner(buffer);
+    if (buffer != nullptr) rotated.envelope.emplace(cmk_buffer_data(buffer), cmk_buffer_data(buffer) + cmk_buffer_len(buffer));
+    return rotated;
+  }
+  RotatedFile rotate_file(const std::string &path) const {
+    RotatedFile file;
+    detail::call(cmk_rotation_rotate_file, get(), detail::text(path), &file.outcome, &file.written, &file.old_kept_until);
+    return file;
+  }
+  // Every envelope and key store in these files and directories. The function learns what became of each, failures too, and says whether to go on.
+  void rotate_paths(const std::vector<std::string> &paths,
+                    std::function<bool(const std::string &path, const RotatedFile &file)> on_file) const {
+    if (!on_file) throw std::invalid_argument("the function is empty");
+    std::vector<const char *> list;
+    for (const std::string &path : paths) list.push_back(detail::text(path));
+    detail::RotatedPath callback{std::move(on_file), nullptr};
+    cmk_error *error = nullptr;
+    cmk_result code =
+        cmk_rotation_rotate_paths(get(), list.data(), list.size(), detail::cmkit_hpp_rotated_path, &callback, &error);
+    callback.check(code, error);
+  }
+  // The same for every row of the keyring's key store, by its id of 16 bytes.
+  void rotate_key_store(std::function<bool(Bytes id, const RotatedFile &row)> on_row) const {
+    if (!on_row) throw std::invalid_argument("the function is empty");
+    detail::RotatedRow callback{std::move(on_row), nullptr};
+    cmk_error *error = nullptr;
+    cmk_result code = cmk_rotation_rotate_key_store(get(), detail::cmkit_hpp_rotated_row, &callback, &error);
+    callback.check(code, error);
+  }
+
+  const cmk_rotation *get() const noexcept { return handle_.get(); }
+
+ private:
+  detail::Handle<cmk_rotation, cmk_rotation_free> handle_;
+};
+
+inline Rotation Keyring::rotation(const RotateOptions &options) const {
+  cmk_rotate_options c_options;
+  std::memset(&c_options, 0, sizeof c_options);
+  c_options.struct_size = sizeof c_options;
+  c_options.keep_old_ms = detail::milliseconds(options.keep_old);
+  if (c_options.keep_old_ms == 0) c_options.keep_old_ms = CMK_KEEP_OLD_NOT;
+  c_options.dry_run = options.dry_run ? 1 : 0;
+  cmk_rotation *rotation = nullptr;
+  detail::call(cmk_rotation_new, get(), static_cast<const cmk_rotate_options *>(&c_options), &rotation);
+  return Rotation(rotation);
+}
+
+// How much one key version is used.
+struct VersionUse {
+  std::string key_id;
+  std::uint64_t headers;   // that have a wrap by it
+  std::uint64_t only_key;  // of these, that nothing else opens
+  std::uint64_t old_kept;  // of these, that have a wrap by a newer version of the same key
+  std::uint64_t oldest_wrap, newest_wrap;  // in seconds since 1970
+  std::string example;                     // a file or row that has it, or empty
+};
+
+struct CensusCount {
+  std::uint64_t begun, headers, rows, compact, skipped, links, unreadable_count;
+  std::vector<VersionUse> versions;
+  std::vector<std::pair<std::string, std::string>> unreadable;  // name and problem of the first 20
+};
+
+// Whether a key version may be disabled, and if not, why.
+struct Verdict {
+  bool is_yes;
+  std::vector<std::string> reasons;
+};
+
+// A count of the key versions that headers are wrapped by. It belongs to one thread at a time.
+class Census {
+ public:
+  explicit Census(cmk_census *census) : handle_(census) {}
+
+  Census &add_envelope(Bytes envelope) {
+    detail::call(cmk_census_add_envelope, get(), envelope.data(), envelope.size());
+    return *this;
+  }
+  Census &add_unreadable(const std::string &name, const std::string &problem) {
+    detail::call(cmk_census_add_unreadable, get(), detail::text(name), detail::text(problem));
+    return *this;
+  }
+  Census &add_file(const std::string &path) {
+    detail::call(cmk_census_add_file, get(), detail::text(path));
+    return *this;
+  }
+  // A file, or every file below a directory. The function, told of each file, says whether to go on.
+  Census &add_path(const std::string &path, std::function<bool(const std::string &path)> on_file = {}) {
+    bool told = static_cast<bool>(on_file);
+    detail::CountedFile callback{std::move(on_file), nullptr};
+    cmk_error *error = nullptr;
+    cmk_result code =
+        cmk_census_add_path(get(), detail::text(path), told ? detail::cmkit_hpp_counted : nullptr, &callback, &error);
+    callback.check(code, error);
+    return *this;
+  }
+  Census &add_key_store(const Keyring &keyring) {
+    detail::call(cmk_census_add_key_store, get(), keyring.get());
+    return *this;
+  }
+
+  CensusCount count() const {
+    cmk_census_report *r = nullptr;
+    detail::call(cmk_census_count, static_cast<const cmk_census *>(get()), &r);
+    detail::Handle<cmk_census_report, cmk_census_report_free> owner(r);
+    CensusCount count{cmk_census_report_begun(r),
+                      cmk_census_report_headers(r),
+                      cmk_census_report_rows(r),
+                      cmk_census_report_compact(r),
+                      cmk_census_report_skipped(r),
+                      cmk_census_report_links(r),
+                      cmk_census_report_unreadable(r),
+                      {},
+                      {}};
+    for (std::size_t i = 0; i < cmk_census_report_versions(r); i++) {
+      const char *example = cmk_census_report_version_example(r, i);
+      count.versions.push_back({cmk_census_report_version_id(r, i), cmk_census_report_version_headers(r, i),
+                                cmk_census_report_version_only_key(r, i), cmk_census_report_version_old_kept(r, i),
+                                cmk_census_report_version_oldest_wrap(r, i), cmk_census_report_version_newest_wrap(r, i),
+                                example == nullptr ? "" : example});
+    }
+    for (std::size_t i = 0; cmk_census_report_unreadable_name(r, i) != nullptr; i++) {
+      count.unreadable.emplace_back(cmk_census_report_unreadable_name(r, i), cmk_census_report_unreadable_problem(r, i));
+    }
+    return count;
+  }
+
+  // Whether this version may be disabled, as far as the census went; `poll_interval` and `dek_age` are the longest of all writers.
+  Verdict safe_to_disable(const std::string &key_id, const Rotation &rotation,
+                          std::chrono::milliseconds poll_interval = std::chrono::hours(1),
+                          std::chrono::milliseconds dek_age = std::chrono::hours(1)) const {
+    cmk_disable_conditions conditions;
+    std::memset(&conditions, 0, sizeof conditions);
+    conditions.struct_size = sizeof conditions;
+    conditions.poll_interval_ms = detail::milliseconds(poll_interval);
+    conditions.dek_age_ms = detail::milliseconds(dek_age);
+    Verdict verdict{false, {}};
+    cmk_text_list *reasons = nullptr;
+    detail::call(cmk_census_safe_to_disable, static_cast<const cmk_census *>(get()), detail::text(key_id), rotation.get(),
+                 static_cast<const cmk_disable_conditions *>(&conditions), &verdict.is_yes, &reasons);
+    detail::Handle<cmk_text_list, cmk_text_list_free> owner(reasons);
+    for (std::size_t i = 0; i < cmk_text_list_len(reasons); i++) verdict.reasons.emplace_back(cmk_text_list_get(reasons, i));
+    return verdict;
+  }
+
+ private:
+  cmk_census *get() const noexcept { return handle_.get(); }
+
+  detail::Handle<cmk_census, cmk_census_free> handle_;
+};
+
+inline Census Keyring::census() const {
+  cmk_census *census = nullptr;
+  detail::call(cmk_census_new, get(), &census);
+  return Census(census);
 }
 
 // What one may choose about a stream.

@@ -4,6 +4,7 @@ pub mod body;
 pub mod c_call;
 pub mod command;
 pub mod document;
+pub mod key_vault;
 pub mod seek;
 
 use serde_json::{Value, json};

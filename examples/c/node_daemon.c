@@ -6,6 +6,10 @@
  * reads all records of earlier runs. Then its threads write RECORDS new ones, and it waits. SIGTERM or SIGINT ends it cleanly at any
  * time. It prints one line for each step, which is what the test looks at.
  *
+ * With NODE_KEY in its environment, a key in Azure Key Vault such as https://VAULT.vault.azure.net/keys/NAME, the records are encrypted under that
+ * instead of a key in HOME/keys. It signs in by whatever identity the environment has. A thread keeps asking whether the key may still be
+ * used, and HOME/audit.jsonl has a line for each operation of the vault. NODE_CA_FILE names further roots to trust.
+ *
  * Every record has its number in its encryption context: one can't be put in the place of another.
  */
 #include <cmkit.h>
@@ -26,6 +30,7 @@
 
 static const char *home;
 static cmk_keyring *keyring;
+static cmk_maintenance *maintenance;
 static unsigned wanted;
 static atomic_uint next_record, at_work;
 static atomic_bool stopping, failed;
@@ -40,6 +45,40 @@ static int complain(const char *what, cmk_error *error) {
 static int complain_errno(const char *what) {
   fprintf(stderr, "%s: %s\n", what, strerror(errno));
   return -1;
+}
+
+/* Where the customer's key is, and as whom to ask for it. Nothing is asked yet. */
+static cmk_result open_vault(const char *key, cmk_key_vault **vault, cmk_error **error) {
+  const char *ca_file = getenv("NODE_CA_FILE");
+  cmk_key_vault_builder *builder = NULL;
+  cmk_result result = cmk_key_vault_builder_new(&builder, error);
+  if (result == CMK_OK) result = cmk_key_vault_builder_key(builder, key, error);
+  if (result == CMK_OK && ca_file != NULL) result = cmk_key_vault_builder_ca_file(builder, ca_file, error);
+  if (result == CMK_OK) result = cmk_key_vault_builder_build(builder, vault, error);
+  cmk_key_vault_builder_free(builder);
+  return result;
+}
+
+/* The keyring of a daemon whose key is in a vault. */
+static int load_vault_keyring(const char *key) {
+  char path[4096];
+  cmk_key_vault *vault = NULL;
+  cmk_keyring_builder *builder = NULL;
+  cmk_error *error = NULL;
+  snprintf(path, sizeof path, "%s/audit.jsonl", home);
+  cmk_result result = open_vault(key, &vault, &error);
+  if (result == CMK_OK) result = cmk_keyring_builder_new(&builder, &error);
+  if (result == CMK_OK) result = cmk_keyring_builder_add_key_vault(builder, vault, &error);
+  if (result == CMK_OK) result = cmk_keyring_builder_wrap_with(builder, key, &error);
+  if (result == CMK_OK) result = cmk_keyring_builder_workspace(builder, "node-records", &error);
+  if (result == CMK_OK) result = cmk_keyring_builder_audit_file(builder, path, &error);
+  if (result == CMK_OK) result = cmk_keyring_builder_build(builder, &keyring, &error);
+  /* The thread has this one's signal mask: it takes none of the daemon's. */
+  if (result == CMK_OK) result = cmk_keyring_maintenance_start(keyring, &maintenance, &error);
+  if (result == CMK_OK) printf("keyring: vault key, as %s\n", cmk_key_vault_identity(vault));
+  cmk_keyring_builder_free(builder);
+  cmk_key_vault_free(vault);
+  return result == CMK_OK ? 0 : complain("cannot load the keyring", error);
 }
 
 /* The daemon's keyring. A key that is missing is created; one that is there is never touched. */
@@ -195,7 +234,8 @@ int main(int argc, char **argv) {
   pthread_sigmask(SIG_BLOCK, &signals, NULL);
   setvbuf(stdout, NULL, _IOLBF, 0);
 
-  int result = load_keyring();
+  const char *key = getenv("NODE_KEY");
+  int result = key != NULL ? load_vault_keyring(key) : load_keyring();
   if (result == 0) result = reopen();
   if (result == 0) {
     pthread_t threads[64];
@@ -211,6 +251,7 @@ int main(int argc, char **argv) {
     printf("written: %u\n", (last < wanted ? last : wanted) - first);
     if (atomic_load(&failed)) result = -1;
   }
+  cmk_maintenance_free(maintenance);
   cmk_keyring_free(keyring);
   return result == 0 ? 0 : 1;
 }

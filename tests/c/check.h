@@ -104,7 +104,7 @@ static UNUSED uint8_t *seal(const cmk_keyring *keyring, const uint8_t *text, siz
   cmk_error *e = NULL;
   size_t need = 0;
   OK(cmk_keyring_encrypted_len(keyring, len, &need, &e), e);
-  uint8_t *envelope = malloc(need);
+  uint8_t *envelope = (uint8_t *)malloc(need);
   CHECK(envelope != NULL);
   OK(cmk_keyring_encrypt(keyring, text, len, context, envelope, need, envelope_len, &e), e);
   CHECK(*envelope_len == need);

@@ -3,6 +3,7 @@
 #
 #   node_daemon.sh DIRECTORY COMMAND...
 set -eu
+unset NODE_KEY NODE_CA_FILE
 home=$1
 shift
 rm -rf "$home"

@@ -2,7 +2,7 @@
 //! and undefined-behaviour sanitizers, then under valgrind.
 //!
 //! The project finds the library through `CMKIT_LIBRARY_DIR` (where Cargo put `libcmkit_c.so` and
-//! `.a`), and starts every test program through `CMKIT_TEST_RUNNER` (a list, empty or valgrind).
+//! `.a`), the fake vault through `CMKIT_FAKE_VAULT`, and starts every test program through `CMKIT_TEST_RUNNER` (a list, empty or valgrind).
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -24,6 +24,7 @@ pub(crate) fn run(work: &Work, args: &[String]) -> Result {
     work.existing("bindings/c/Cargo.toml")?;
     work.existing("tests/c/CMakeLists.txt")?;
     work::run(&mut work.cargo(["build", "--release", "--locked", "--package=cmkit-c"]))?;
+    work::run(&mut work.cargo(["build", "--locked", "--package=cmkit-testkit"]))?;
 
     test(work, "plain", &[])?;
     test(
@@ -51,6 +52,10 @@ fn test(work: &Work, name: &str, settings: &[String]) -> Result {
         .arg(&dir)
         .args(["-G", "Unix Makefiles", "-DCMAKE_BUILD_TYPE=Debug"])
         .arg(define("CMKIT_LIBRARY_DIR", &work.target().join("release")))
+        .arg(define(
+            "CMKIT_FAKE_VAULT",
+            &work.target().join("debug/cmkit-fake-vault"),
+        ))
         .args(settings);
     work::run(&mut configure)?;
 

@@ -1,6 +1,6 @@
 //! Measures cmkit side by side with what it is made of and with its peers, and prints a table and JSON.
 //!
-//! `cargo run --release -p cmkit-bench --bin compare [-- --only SUBJECT] [--quick] [--json FILE]`; subjects: body, document, c, seek, command,
+//! `cargo run --release -p cmkit-bench --bin compare [-- --only SUBJECT] [--quick] [--json FILE]`; subjects: body, document, c, seek, vault, command,
 //! disk; `--quick` leaves out the last two. Needs `taskset`, a C compiler for the C call, the `cmkit` command in the same target directory (built here when
 //! missing), and `age` for its row.
 
@@ -8,7 +8,7 @@ use std::env;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-use cmkit_bench::cases::{Row, body, c_call, command, document, seek};
+use cmkit_bench::cases::{Row, body, c_call, command, document, key_vault, seek};
 use cmkit_bench::machine;
 use serde_json::json;
 
@@ -47,6 +47,9 @@ fn main() -> ExitCode {
     }
     if wanted("seek") {
         rows.extend(seek::rows(memory.path()));
+    }
+    if wanted("vault") {
+        rows.extend(key_vault::rows());
     }
     if wanted("command") || wanted("disk") {
         cargo(&["build", "--release", "-p", "cmkit-cli"]);

@@ -6,7 +6,10 @@ use std::ffi::c_char;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cmkit::{AllowEntry, DekPolicy, DirectoryKeyStore, KeyProvider, KeyRef, KeyStore, Keyring};
+use cmkit::{
+    AllowEntry, AuditSink, DekPolicy, DirectoryKeyStore, Freshness, KeyProvider, KeyRef, KeyStore,
+    Keyring,
+};
 
 use crate::arg::{Handle, OneAtATime};
 use crate::error::cmk_error;
@@ -31,12 +34,27 @@ pub(crate) struct Parts {
     allow: Vec<AllowEntry>,
     workspace: Option<String>,
     policy: DekPolicy,
+    pub(crate) freshness: Freshness,
+    pub(crate) call_timeout: Option<Duration>,
+    pub(crate) audit: Vec<Arc<dyn AuditSink>>,
+    pub(crate) high_business_impact: bool,
     pub(crate) key_store: Option<Arc<dyn KeyStore>>,
 }
 
 impl Parts {
     fn build(self) -> cmkit::Result<Keyring> {
-        let mut builder = Keyring::builder().policy(self.policy);
+        let mut builder = Keyring::builder()
+            .policy(self.policy)
+            .freshness(self.freshness);
+        if let Some(limit) = self.call_timeout {
+            builder = builder.call_timeout(limit);
+        }
+        for sink in self.audit {
+            builder = builder.audit(sink);
+        }
+        if self.high_business_impact {
+            builder = builder.high_business_impact();
+        }
         for provider in self.providers {
             builder = builder.provider(provider);
         }

@@ -15,6 +15,9 @@ pub struct cmk_error {
     message: CString,
     key_id: Option<CString>,
     request_id: Option<CString>,
+    client_request_id: Option<CString>,
+    provider_code: Option<CString>,
+    region: Option<CString>,
     retryable: bool,
     retry_after_ms: u64,
     http_status: u32,
@@ -49,6 +52,9 @@ impl cmk_error {
             message: c_string(fault.message()),
             key_id: None,
             request_id: None,
+            client_request_id: None,
+            provider_code: None,
+            region: None,
             retryable: false,
             retry_after_ms: 0,
             http_status: 0,
@@ -62,6 +68,9 @@ impl cmk_error {
         if let Some(provider) = cause.provider() {
             error.key_id = provider.key.clone().map(c_string);
             error.request_id = provider.request_id.clone().map(c_string);
+            error.client_request_id = provider.client_request_id.clone().map(c_string);
+            error.provider_code = provider.code.clone().map(c_string);
+            error.region = provider.region.clone().map(c_string);
             error.http_status = provider.http_status.unwrap_or(0).into();
             if let Some(wait) = provider.retry_after {
                 error.retry_after_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
@@ -133,6 +142,24 @@ pub unsafe extern "C" fn cmk_error_http_status(error: *const cmk_error) -> u32 {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cmk_error_request_id(error: *const cmk_error) -> *const c_char {
     value!(ptr::null(); error = shared(error); => pointer(error.request_id.as_deref()))
+}
+
+/// Our id of the failed operation, which the provider was told: Key Vault's audit log has it as correlationId. NULL when there is none.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cmk_error_client_request_id(error: *const cmk_error) -> *const c_char {
+    value!(ptr::null(); error = shared(error); => pointer(error.client_request_id.as_deref()))
+}
+
+/// The provider's own code for the failure, such as "ForbiddenByRbac"; NULL when there is none.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cmk_error_provider_code(error: *const cmk_error) -> *const c_char {
+    value!(ptr::null(); error = shared(error); => pointer(error.provider_code.as_deref()))
+}
+
+/// Where the provider answered from, such as "westeurope"; NULL when it doesn't say.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cmk_error_region(error: *const cmk_error) -> *const c_char {
+    value!(ptr::null(); error = shared(error); => pointer(error.region.as_deref()))
 }
 
 /// The system's error number (errno) behind CMK_ERR_IO; 0 when there is none.

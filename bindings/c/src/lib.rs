@@ -28,11 +28,21 @@ mod sink;
 
 mod provider;
 
+mod identity;
+
+mod key_vault;
+
+mod doctor;
+
 mod key_store;
 
 mod keyring;
 
 mod builder;
+
+mod freshness;
+
+mod audit;
 
 mod document;
 
@@ -44,23 +54,34 @@ mod file;
 
 mod rewrap;
 
+mod rotation;
+
+mod census;
+
 mod inspection;
 
+pub use audit::*;
 pub use buffer::*;
 pub use builder::*;
 pub use callback::*;
+pub use census::*;
 pub use context::*;
+pub use doctor::*;
 pub use document::*;
 pub use error::*;
 pub use file::*;
+pub use freshness::*;
+pub use identity::*;
 pub use inspection::*;
 pub use key_store::*;
+pub use key_vault::*;
 pub use keyring::*;
 pub use local::*;
 pub use provider::*;
 pub use reader::*;
 pub use result::*;
 pub use rewrap::*;
+pub use rotation::*;
 pub use sink::*;
 pub use stream::*;
 

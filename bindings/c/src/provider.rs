@@ -6,8 +6,8 @@ use std::ffi::{c_char, c_void};
 use std::sync::Arc;
 
 use cmkit::{
-    KeyId, KeyProvider, KeyRef, KeyState, ProviderError, ProviderErrorKind, SecretBytes,
-    UnwrapRequest, WrapRequest, WrappedKey,
+    KeyId, KeyProvider, KeyRef, KeyState, NewestKey, NewestRequest, ProviderError,
+    ProviderErrorKind, SecretBytes, UnwrapRequest, WrapRequest, WrappedKey,
 };
 
 use crate::arg;
@@ -63,6 +63,16 @@ pub type cmk_state_callback =
 pub type cmk_owns_callback =
     Option<unsafe extern "C" fn(userdata: *mut c_void, key: *const c_char) -> i32>;
 
+/// The newest version of a key, named without its version, after checking that it may be used to wrap. Returns CMK_OK after cmk_sink_put_newest; CMK_OK without it: the
+/// provider can't tell. Else a CMK_ERR_..., as `wrap` would. Called about once an hour, by maintenance, and when a rotation is followed. May block.
+pub type cmk_newest_callback = Option<
+    unsafe extern "C" fn(
+        userdata: *mut c_void,
+        key: *const c_char,
+        sink: *mut cmk_sink,
+    ) -> cmk_result,
+>;
+
 /// A key provider: it holds keys and wraps and unwraps data keys with them.
 ///
 /// Fill it with zeros, set struct_size, then the members. It is copied. The callbacks are called from any thread, several at a time. They may block, but for
@@ -87,11 +97,16 @@ pub struct cmk_provider {
     /// Or NULL. Called exactly once, when the last builder, keyring and unfinished encryptor that know the provider are gone; not if
     /// adding it failed.
     pub destroy: cmk_destroy_callback,
+    /// 1 when keys can be taken away without the provider noticing by itself, as in a service over a network: then a keyring counts from when such a key last
+    /// worked, asks again while its data keys are in use, and lets them go when the answer is no or stays out. Else 0.
+    pub remote: u32,
+    /// Or NULL: the provider can't tell which version is the newest.
+    pub newest: cmk_newest_callback,
 }
 
 // SAFETY: `repr(C)` with the size first; zeros are NULL.
 unsafe impl Structure for cmk_provider {
-    const MIN_SIZE: usize = size_of::<Self>();
+    const MIN_SIZE: usize = std::mem::offset_of!(Self, remote);
 }
 
 /// Adds a provider of the caller's own. Of several providers the first one that owns a key is asked for it.
@@ -128,6 +143,8 @@ struct CallbackProvider {
     unwrap: Unwrap,
     state: cmk_state_callback,
     owns: cmk_owns_callback,
+    remote: bool,
+    newest: cmk_newest_callback,
 }
 
 impl CallbackProvider {
@@ -144,6 +161,12 @@ impl CallbackProvider {
             unwrap: required("unwrap", provider.unwrap)?,
             state: provider.state,
             owns: provider.owns,
+            remote: match provider.remote {
+                0 => false,
+                1 => true,
+                other => return Err(invalid(format!("remote is 0 or 1, not {other}"))),
+            },
+            newest: provider.newest,
         })
     }
 }
@@ -223,6 +246,28 @@ impl KeyProvider for CallbackProvider {
             incomplete(name, "its unwrap callback returned CMK_OK, but put no key")
         })?;
         Ok(bytes.into())
+    }
+
+    fn is_remote(&self) -> bool {
+        self.remote
+    }
+
+    fn newest(&self, request: &NewestRequest<'_>) -> Result<Option<NewestKey>, ProviderError> {
+        let Some(newest) = self.newest else {
+            return Ok(None);
+        };
+        let name = request.key.without_version();
+        let name = name.as_str();
+        let (code, answer) = cmk_sink::ask(Question::Newest, |sink| {
+            // SAFETY: as for `owns`.
+            with_id(name, |key| unsafe {
+                newest(self.userdata.pointer(), key, sink)
+            })
+        });
+        match code {
+            CMK_OK => Ok(answer.newest),
+            code => Err(answer.provider_error(code, name)),
+        }
     }
 
     fn state(&self, key: &KeyId) -> KeyState {

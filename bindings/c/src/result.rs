@@ -30,6 +30,13 @@ pub const CMK_ERR_ACCESS_DENIED: u32 = 204;
 /// The key is there and can't be used: its file is damaged, or it has no private half.
 pub const CMK_ERR_KEY_UNUSABLE: u32 = 205;
 
+/// The key was deleted; its owner can perhaps recover it.
+pub const CMK_ERR_KEY_DELETED: u32 = 206;
+/// The key doesn't meet a rule for keys; the message says which.
+pub const CMK_ERR_KEY_POLICY: u32 = 207;
+/// Another vault or key than the one that was asked for.
+pub const CMK_ERR_WRONG_VAULT: u32 = 208;
+
 /// The provider asks to slow down: cmk_error_retry_after_ms.
 pub const CMK_ERR_THROTTLED: u32 = 300;
 /// The provider is out of reach.
@@ -75,6 +82,9 @@ pub(crate) const NAMES: &[(cmk_result, &std::ffi::CStr)] = &[
     (CMK_ERR_KEY_DISABLED, c"CMK_ERR_KEY_DISABLED"),
     (CMK_ERR_ACCESS_DENIED, c"CMK_ERR_ACCESS_DENIED"),
     (CMK_ERR_KEY_UNUSABLE, c"CMK_ERR_KEY_UNUSABLE"),
+    (CMK_ERR_KEY_DELETED, c"CMK_ERR_KEY_DELETED"),
+    (CMK_ERR_KEY_POLICY, c"CMK_ERR_KEY_POLICY"),
+    (CMK_ERR_WRONG_VAULT, c"CMK_ERR_WRONG_VAULT"),
     (CMK_ERR_THROTTLED, c"CMK_ERR_THROTTLED"),
     (CMK_ERR_UNAVAILABLE, c"CMK_ERR_UNAVAILABLE"),
     (CMK_ERR_IDENTITY, c"CMK_ERR_IDENTITY"),
@@ -103,6 +113,9 @@ pub(crate) fn code_of(kind: ErrorKind) -> cmk_result {
         ErrorKind::KeyDisabled => CMK_ERR_KEY_DISABLED,
         ErrorKind::AccessDenied => CMK_ERR_ACCESS_DENIED,
         ErrorKind::KeyUnusable => CMK_ERR_KEY_UNUSABLE,
+        ErrorKind::KeyDeleted => CMK_ERR_KEY_DELETED,
+        ErrorKind::KeyPolicy => CMK_ERR_KEY_POLICY,
+        ErrorKind::WrongVault => CMK_ERR_WRONG_VAULT,
         ErrorKind::Throttled => CMK_ERR_THROTTLED,
         ErrorKind::Unavailable => CMK_ERR_UNAVAILABLE,
         ErrorKind::Identity => CMK_ERR_IDENTITY,

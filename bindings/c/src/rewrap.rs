@@ -16,18 +16,31 @@ use crate::result::cmk_result;
 pub const CMK_RECIPIENTS_KEEP: u32 = 0;
 /// The new recipient is the only one.
 pub const CMK_RECIPIENTS_ONLY: u32 = 1;
+/// To be added to one of the others: a recipient of a vault, whose key id begins with "https:", may be replaced or dropped for a key that isn't in that vault.
+/// Without it that is CMK_ERR_WRONG_VAULT, since a wrong name must not take data out of the hands of its key's owner.
+pub const CMK_RECIPIENTS_OTHER_VAULT: u32 = 256;
 
 /// Only the header of the file was written over.
 pub const CMK_REWRAP_IN_PLACE: u32 = 1;
 /// The new header didn't fit: the file was copied, and the copy renamed over it.
 pub const CMK_REWRAP_COPIED: u32 = 2;
 
+pub(crate) fn rewrap_number(outcome: RewrapOutcome) -> u32 {
+    match outcome {
+        RewrapOutcome::InPlace => CMK_REWRAP_IN_PLACE,
+        _ => CMK_REWRAP_COPIED,
+    }
+}
+
 fn rewrap_to(to: &str, recipients: u32) -> Outcome<Rewrap> {
-    let rewrap = Rewrap::to(KeyRef::parse(to)?);
-    match recipients {
+    let mut rewrap = Rewrap::to(KeyRef::parse(to)?);
+    if recipients & CMK_RECIPIENTS_OTHER_VAULT != 0 {
+        rewrap = rewrap.allow_other_vault();
+    }
+    match recipients & !CMK_RECIPIENTS_OTHER_VAULT {
         CMK_RECIPIENTS_KEEP => Ok(rewrap),
         CMK_RECIPIENTS_ONLY => Ok(rewrap.only()),
-        other => Err(invalid(format!("{other} is no CMK_RECIPIENTS_..."))),
+        _ => Err(invalid(format!("{recipients} is no CMK_RECIPIENTS_..."))),
     }
 }
 
@@ -63,10 +76,7 @@ pub unsafe extern "C" fn cmk_keyring_rewrap_file(
     call!(err; outcome = optional_out(outcome, 0); keyring = shared(keyring); path = path(path); to = text(to); => {
         let done = keyring.0.rewrap_file(path, &rewrap_to(to, recipients)?)?;
         if let Some(outcome) = outcome {
-            *outcome = match done {
-                RewrapOutcome::InPlace => CMK_REWRAP_IN_PLACE,
-                _ => CMK_REWRAP_COPIED,
-            };
+            *outcome = rewrap_number(done);
         }
         Ok(())
     })

@@ -5,7 +5,7 @@
 use std::ffi::c_char;
 use std::time::Duration;
 
-use cmkit::{DekId, KeyId, ProviderError, ProviderErrorKind, WrapAlgorithm};
+use cmkit::{DekId, KeyId, NewestKey, ProviderError, ProviderErrorKind, WrapAlgorithm};
 use zeroize::Zeroizing;
 
 use crate::arg::OneAtATime;
@@ -14,7 +14,7 @@ use crate::inspection::algorithm_number;
 use crate::result::{self, *};
 use crate::structure::Structure;
 
-/// Where a callback of a provider or a key store puts its answer. It is good until that callback returns.
+/// Where a callback of a provider, a token source or a key store puts its answer. It is good until that callback returns.
 pub struct cmk_sink(OneAtATime<Answer>);
 
 /// What is asked for.
@@ -22,6 +22,8 @@ pub struct cmk_sink(OneAtATime<Answer>);
 pub(crate) enum Question {
     Wrap,
     Unwrap,
+    Newest,
+    Token,
     Row,
     Ids,
     YesOrNo,
@@ -32,6 +34,8 @@ pub(crate) struct Answer {
     question: Question,
     pub(crate) bytes: Option<Zeroizing<Vec<u8>>>,
     pub(crate) key: Option<(KeyId, WrapAlgorithm)>,
+    pub(crate) newest: Option<NewestKey>,
+    pub(crate) token: Option<(Zeroizing<String>, u64)>,
     pub(crate) tag: Option<Vec<u8>>,
     pub(crate) ids: Vec<DekId>,
     pub(crate) yes: Option<bool>,
@@ -61,6 +65,8 @@ impl cmk_sink {
             question,
             bytes: None,
             key: None,
+            newest: None,
+            token: None,
             tag: None,
             ids: Vec::new(),
             yes: None,
@@ -80,6 +86,12 @@ impl Answer {
         }
     }
 
+    /// What a callback said about its failure.
+    #[cfg_attr(not(feature = "azure"), allow(dead_code))]
+    pub(crate) fn said(self, who: &str, code: cmk_result) -> String {
+        self.detail.message.unwrap_or_else(|| said(who, code))
+    }
+
     /// A provider's failure, from its code and what was put about it.
     pub(crate) fn provider_error(self, code: cmk_result, key: &str) -> ProviderError {
         let kind = match code {
@@ -88,6 +100,9 @@ impl Answer {
             CMK_ERR_KEY_DISABLED => ProviderErrorKind::Disabled,
             CMK_ERR_ACCESS_DENIED => ProviderErrorKind::Denied,
             CMK_ERR_KEY_UNUSABLE => ProviderErrorKind::Unusable,
+            CMK_ERR_KEY_DELETED => ProviderErrorKind::Deleted,
+            CMK_ERR_KEY_POLICY => ProviderErrorKind::Policy,
+            CMK_ERR_WRONG_VAULT => ProviderErrorKind::WrongVault,
             CMK_ERR_THROTTLED => ProviderErrorKind::Throttled,
             CMK_ERR_UNAVAILABLE => ProviderErrorKind::Unavailable,
             CMK_ERR_IDENTITY => ProviderErrorKind::Identity,
@@ -199,6 +214,42 @@ pub unsafe extern "C" fn cmk_sink_put_key(
         let found = known.into_iter().find(|known| algorithm_number(*known) == algorithm);
         let algorithm = found.ok_or_else(|| invalid(format!("{algorithm} is no CMK_WRAP_...")))?;
         answer.key = Some((KeyId::parse(key_id)?, algorithm));
+        Ok(())
+    })
+}
+
+/// Puts the newest version of a key, and when it was made, in seconds since 1970; 0 when that isn't known. Only for `newest`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cmk_sink_put_newest(
+    sink: *mut cmk_sink,
+    key_id: *const c_char,
+    created: u64,
+) -> cmk_result {
+    call!(std::ptr::null_mut(); sink = shared(sink); key_id = text(key_id); => {
+        let mut answer = sink.0.enter()?;
+        answer.takes(&[Question::Newest])?;
+        answer.newest = Some(NewestKey {
+            key: KeyId::parse(key_id)?,
+            created: (created > 0).then_some(created),
+        });
+        Ok(())
+    })
+}
+
+/// Puts an access token and when it ends, in seconds since 1970. Only for `token`, which must do it.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cmk_sink_put_token(
+    sink: *mut cmk_sink,
+    token: *const c_char,
+    expires: u64,
+) -> cmk_result {
+    call!(std::ptr::null_mut(); sink = shared(sink); token = text(token); => {
+        let mut answer = sink.0.enter()?;
+        answer.takes(&[Question::Token])?;
+        if token.len() > MAX_LEN {
+            return Err(invalid("a token has at most 1 MiB"));
+        }
+        answer.token = Some((Zeroizing::new(token.to_owned()), expires));
         Ok(())
     })
 }

@@ -3,9 +3,10 @@
 use std::borrow::Cow;
 use std::ops::Deref;
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use cmkit::{EncryptionContext, KeyId, KeyRef};
-use pyo3::exceptions::PyTypeError;
+use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedStr;
 use pyo3::types::{PyDict, PyMapping, PyString, PyTuple};
@@ -77,4 +78,11 @@ pub(crate) fn texts(object: &Bound<'_, PyAny>) -> PyResult<Vec<PyBackedStr>> {
         .try_iter()?
         .map(|item| item?.extract::<PyBackedStr>())
         .collect()
+}
+
+/// A number of seconds.
+pub(crate) fn seconds(name: &str, value: f64) -> PyResult<Duration> {
+    Duration::try_from_secs_f64(value).map_err(|_| {
+        PyValueError::new_err(format!("{name} must be a number of seconds, 0 or more"))
+    })
 }

@@ -59,6 +59,9 @@ fn class_name(kind: ErrorKind) -> &'static str {
         ErrorKind::KeyDisabled => "KeyDisabledError",
         ErrorKind::AccessDenied => "AccessDeniedError",
         ErrorKind::KeyUnusable => "KeyUnusableError",
+        ErrorKind::KeyDeleted => "KeyDeletedError",
+        ErrorKind::KeyPolicy => "KeyPolicyError",
+        ErrorKind::WrongVault => "WrongVaultError",
         ErrorKind::Throttled => "ThrottledError",
         ErrorKind::Unavailable => "UnavailableError",
         ErrorKind::Identity => "IdentityError",
@@ -140,9 +143,15 @@ fn from_provider(py: Python<'_>, name: &str, e: &ProviderError, cause: Option<Py
     let err = keyword_error(py, name, &e.to_string(), |k| {
         k.set_item("key_id", e.key.as_deref())?;
         k.set_item("request_id", e.request_id.as_deref())?;
+        k.set_item("client_request_id", e.client_request_id.as_deref())?;
+        k.set_item("code", e.code.as_deref())?;
+        k.set_item("region", e.region.as_deref())?;
         if matches!(
             e.kind,
             ProviderErrorKind::NotFound
+                | ProviderErrorKind::Deleted
+                | ProviderErrorKind::Policy
+                | ProviderErrorKind::WrongVault
                 | ProviderErrorKind::Disabled
                 | ProviderErrorKind::Denied
                 | ProviderErrorKind::Unusable
@@ -250,6 +259,9 @@ pub(crate) fn provider_error(
         let attribute = |name: &str| value.getattr(name).ok().filter(|v| !v.is_none());
         error.key = attribute("key_id").and_then(|v| v.extract().ok());
         error.request_id = attribute("request_id").and_then(|v| v.extract().ok());
+        error.client_request_id = attribute("client_request_id").and_then(|v| v.extract().ok());
+        error.code = attribute("code").and_then(|v| v.extract().ok());
+        error.region = attribute("region").and_then(|v| v.extract().ok());
         if let Some(retryable) = attribute("retryable").and_then(|v| v.extract().ok()) {
             error.retryable = retryable;
         }
@@ -264,9 +276,21 @@ pub(crate) fn provider_error(
     error
 }
 
+/// The text of an exception of ours. Only that is taken over: any other may quote what it was working on.
+pub(crate) fn ours_text(py: Python<'_>, e: &PyErr) -> Option<String> {
+    let base = py.import(ERRORS).ok()?.getattr("CmkitError").ok()?;
+    let value = e.value(py);
+    let is_ours = value.is_instance(&base).unwrap_or(false);
+    is_ours.then(|| value.str().map(|s| s.to_string()).unwrap_or_default())
+}
+
 fn provider_kind(class: &Bound<'_, PyType>) -> Option<ProviderErrorKind> {
-    const KINDS: [(&str, ProviderErrorKind); 10] = [
+    const KINDS: [(&str, ProviderErrorKind); 13] = [
         ("AuthenticationError", ProviderErrorKind::Rejected),
+        // Before its base.
+        ("KeyDeletedError", ProviderErrorKind::Deleted),
+        ("KeyPolicyError", ProviderErrorKind::Policy),
+        ("WrongVaultError", ProviderErrorKind::WrongVault),
         ("KeyNotFoundError", ProviderErrorKind::NotFound),
         ("KeyDisabledError", ProviderErrorKind::Disabled),
         ("AccessDeniedError", ProviderErrorKind::Denied),

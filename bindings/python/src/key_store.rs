@@ -4,11 +4,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use cmkit::{DekId, Error, KeyStore, StoredKey};
-use pyo3::exceptions::{PyException, PyTypeError};
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyTuple};
 
-use crate::error::{blocking, guard};
+use crate::error::{blocking, guard, ours_text};
 use crate::provider::bytes_of;
 use crate::raised;
 
@@ -79,26 +79,15 @@ impl PythonKeyStore {
                     .getattr("retryable")
                     .and_then(|r| r.is_truthy())
                     .unwrap_or(false);
-                let problem = if e.is_instance_of::<PyException>(py) && is_ours(&e, py) {
-                    e.value(py).str().map(|s| s.to_string()).unwrap_or_default()
-                } else {
+                let problem = ours_text(py, &e).unwrap_or_else(|| {
                     format!("the key store's {method}() raised {class}; the traceback says more")
-                };
+                });
                 raised::keep(e);
                 failed(problem, retryable)
             })
         })
         .unwrap_or_else(|| failed("the interpreter is shutting down".to_owned(), false))
     }
-}
-
-/// Only the text of our own exceptions is taken over: any other may quote what it was working on.
-fn is_ours(e: &PyErr, py: Python<'_>) -> bool {
-    let base = py
-        .import("cmkit._errors")
-        .and_then(|m| m.getattr("CmkitError"));
-    base.and_then(|base| e.value(py).is_instance(&base))
-        .unwrap_or(false)
 }
 
 impl KeyStore for PythonKeyStore {

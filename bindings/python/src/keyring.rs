@@ -3,18 +3,22 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use cmkit::{AllowEntry, KeyProvider, KeyRef, Rewrap};
+use cmkit::{AllowEntry, KeyProvider, KeyRef, KeyringBuilder, Rewrap};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyString, PyTuple};
 
-use crate::arguments::{key_ref, texts};
+use crate::arguments::{key_ref, seconds, texts};
+use crate::audit::sink;
 use crate::document::{Documents, Form};
 use crate::error::{blocking, guard, to_python};
 use crate::key_store::key_store;
 use crate::local::{DEFAULT_KEY, LocalKeyProvider, WithDefaultKey};
-use crate::policy::{AllowHost, DekPolicy};
+use crate::maintenance::{MaintenanceContext, maintain};
+use crate::policy::{AllowHost, DekPolicy, Freshness};
 use crate::provider::{PythonProvider, bytes_of};
+use crate::rotation::Rotation;
+use crate::vault::{Interruptible, KeyVaultProvider};
 use crate::{file, streams};
 
 /// The keys that data is encrypted under and may be decrypted with, for one workspace.
@@ -26,7 +30,11 @@ pub(crate) struct Keyring {
 #[pymethods]
 impl Keyring {
     #[new]
-    #[pyo3(signature = (providers, *, keys=None, workspace=None, allow=None, policy=None, key_store=None))]
+    #[pyo3(signature = (
+        providers, *, keys=None, workspace=None, allow=None, policy=None, key_store=None, freshness=None, call_timeout=None, audit=None,
+        high_business_impact=false
+    ))]
+    #[expect(clippy::too_many_arguments, reason = "keywords")]
     fn new(
         providers: &Bound<'_, PyAny>,
         keys: Option<&Bound<'_, PyAny>>,
@@ -34,63 +42,73 @@ impl Keyring {
         allow: Option<&Bound<'_, PyAny>>,
         policy: Option<&DekPolicy>,
         key_store: Option<&Bound<'_, PyAny>>,
+        freshness: Option<&Freshness>,
+        call_timeout: Option<f64>,
+        audit: Option<&Bound<'_, PyAny>>,
+        high_business_impact: bool,
     ) -> PyResult<Self> {
         guard(|| {
+            let options = Options {
+                workspace,
+                allow,
+                policy,
+                key_store,
+                freshness,
+                call_timeout,
+                audit,
+                high_business_impact,
+            };
             let py = providers.py();
-            let list =
-                if providers.is_instance_of::<PyList>() || providers.is_instance_of::<PyTuple>() {
-                    providers.try_iter()?.collect::<PyResult<Vec<_>>>()?
-                } else {
-                    vec![providers.clone()]
-                };
-            let mut builder = cmkit::Keyring::builder();
-            let mut default_key = None;
-            for provider in &list {
-                let provider: Arc<dyn KeyProvider> = match provider.cast::<LocalKeyProvider>() {
-                    Ok(local) if keys.is_none() => {
-                        default_key = Some(DEFAULT_KEY);
-                        Arc::new(WithDefaultKey(Arc::clone(&local.get().inner)))
-                    }
-                    Ok(local) => Arc::clone(&local.get().inner) as Arc<dyn KeyProvider>,
-                    Err(_) => Arc::new(PythonProvider::new(provider)?),
-                };
-                builder = builder.provider(provider);
-            }
-            let keys: Vec<KeyRef> = match keys {
+            let (providers, default_keys) = keyring_providers(providers, keys.is_none())?;
+            let keys = match keys {
                 Some(keys) => texts(keys)?
                     .iter()
                     .map(|key| key_ref(py, key))
                     .collect::<PyResult<_>>()?,
-                None => default_key
-                    .into_iter()
-                    .map(|key| key_ref(py, key))
-                    .collect::<PyResult<_>>()?,
+                None => default_keys,
             };
-            for key in keys {
-                builder = builder.wrap_with(key);
-            }
-            Self::build(py, builder, workspace, allow, policy, key_store)
+            Self::build(py, providers, keys, &options)
         })
     }
 
     /// A keyring of the user's own key directory, wrapping with its key `local:default`, which the first encryption makes.
     #[staticmethod]
-    #[pyo3(signature = (*, workspace=None, allow=None, policy=None, key_store=None))]
+    #[pyo3(signature = (
+        *, workspace=None, allow=None, policy=None, key_store=None, freshness=None, call_timeout=None, audit=None, high_business_impact=false
+    ))]
+    #[expect(clippy::too_many_arguments, reason = "keywords")]
     fn local(
         py: Python<'_>,
         workspace: Option<&str>,
         allow: Option<&Bound<'_, PyAny>>,
         policy: Option<&DekPolicy>,
         key_store: Option<&Bound<'_, PyAny>>,
+        freshness: Option<&Freshness>,
+        call_timeout: Option<f64>,
+        audit: Option<&Bound<'_, PyAny>>,
+        high_business_impact: bool,
     ) -> PyResult<Self> {
         guard(|| {
+            let options = Options {
+                workspace,
+                allow,
+                policy,
+                key_store,
+                freshness,
+                call_timeout,
+                audit,
+                high_business_impact,
+            };
             let dir = cmkit::default_dir()
                 .and_then(cmkit::LocalKeyProvider::at)
                 .map_err(|e| to_python(py, e))?;
-            let builder = cmkit::Keyring::builder()
-                .provider(Arc::new(WithDefaultKey(Arc::new(dir))))
-                .wrap_with(key_ref(py, DEFAULT_KEY)?);
-            Self::build(py, builder, workspace, allow, policy, key_store)
+            let keys = vec![key_ref(py, DEFAULT_KEY)?];
+            Self::build(
+                py,
+                vec![Arc::new(WithDefaultKey(Arc::new(dir)))],
+                keys,
+                &options,
+            )
         })
     }
 
@@ -264,16 +282,17 @@ impl Keyring {
     }
 
     /// An envelope, or the header of one, with its DEK wrapped by another key.
-    #[pyo3(signature = (data, to, *, only=false))]
+    #[pyo3(signature = (data, to, *, only=false, allow_other_vault=false))]
     fn rewrap<'py>(
         &self,
         data: &Bound<'py, PyAny>,
         to: &str,
         only: bool,
+        allow_other_vault: bool,
     ) -> PyResult<Bound<'py, PyBytes>> {
         guard(|| {
             let py = data.py();
-            let rewrap = rewrap_to(py, to, only)?;
+            let rewrap = rewrap_to(py, to, only, allow_other_vault)?;
             let envelope = bytes_of(py, data, "data")?;
             let rewrapped = blocking(py, || self.documents.core().rewrap(&envelope, &rewrap))?;
             Ok(PyBytes::new(py, &rewrapped))
@@ -281,16 +300,17 @@ impl Keyring {
     }
 
     /// Rewraps a file: "in place", or "copied" where the new header didn't fit.
-    #[pyo3(signature = (path, to, *, only=false))]
+    #[pyo3(signature = (path, to, *, only=false, allow_other_vault=false))]
     fn rewrap_file(
         &self,
         py: Python<'_>,
         path: PathBuf,
         to: &str,
         only: bool,
+        allow_other_vault: bool,
     ) -> PyResult<&'static str> {
         guard(|| {
-            let rewrap = rewrap_to(py, to, only)?;
+            let rewrap = rewrap_to(py, to, only, allow_other_vault)?;
             let outcome = blocking(py, || self.documents.core().rewrap_file(&path, &rewrap))?;
             Ok(if outcome == cmkit::RewrapOutcome::Copied {
                 "copied"
@@ -301,17 +321,42 @@ impl Keyring {
     }
 
     /// Rewraps every row of the key store and gives their number.
-    #[pyo3(signature = (to, *, only=false))]
-    fn rewrap_key_store(&self, py: Python<'_>, to: &str, only: bool) -> PyResult<usize> {
+    #[pyo3(signature = (to, *, only=false, allow_other_vault=false))]
+    fn rewrap_key_store(
+        &self,
+        py: Python<'_>,
+        to: &str,
+        only: bool,
+        allow_other_vault: bool,
+    ) -> PyResult<usize> {
         guard(|| {
-            let rewrap = rewrap_to(py, to, only)?;
+            let rewrap = rewrap_to(py, to, only, allow_other_vault)?;
             blocking(py, || self.documents.core().rewrap_key_store(&rewrap))
         })
+    }
+
+    /// Finds the newest version of each wrapping key, to bring envelopes to.
+    #[pyo3(signature = (*, keep_old=86_400.0, dry_run=false))]
+    fn rotation(&self, py: Python<'_>, keep_old: f64, dry_run: bool) -> PyResult<Rotation> {
+        guard(|| Rotation::new(py, self.core(), seconds("keep_old", keep_old)?, dry_run))
+    }
+
+    /// Asks remote keys again where that is due.
+    fn maintain<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        guard(|| maintain(py, self.core()))
+    }
+
+    /// A thread that calls maintain() during a `with` block.
+    fn maintenance(&self) -> PyResult<MaintenanceContext> {
+        guard(|| Ok(MaintenanceContext::new(self.core())))
     }
 
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
         guard(|| {
             let keys = self.keys(py)?.repr()?;
+            if self.core().is_high_business_impact() {
+                return Ok(format!("<cmkit.Keyring keys={keys} high_business_impact>"));
+            }
             let workspace = match self.workspace() {
                 Some(workspace) => PyString::new(py, workspace).repr()?.to_string(),
                 None => "None".to_owned(),
@@ -324,24 +369,18 @@ impl Keyring {
 impl Keyring {
     fn build(
         py: Python<'_>,
-        mut builder: cmkit::KeyringBuilder,
-        workspace: Option<&str>,
-        allow: Option<&Bound<'_, PyAny>>,
-        policy: Option<&DekPolicy>,
-        store: Option<&Bound<'_, PyAny>>,
+        providers: Providers,
+        keys: Vec<KeyRef>,
+        options: &Options<'_, '_>,
     ) -> PyResult<Self> {
-        if let Some(workspace) = workspace {
-            builder = builder.workspace(workspace);
+        let mut builder = cmkit::Keyring::builder();
+        for provider in providers {
+            builder = builder.provider(provider);
         }
-        for entry in allow_entries(allow)? {
-            builder = builder.allow(entry);
+        for key in keys {
+            builder = builder.wrap_with(key);
         }
-        if let Some(policy) = policy {
-            builder = builder.policy(policy.to_core()?);
-        }
-        if let Some(store) = store {
-            builder = builder.key_store(key_store(store)?);
-        }
+        builder = options.put_into(builder)?;
         let core = blocking(py, || builder.build())?;
         Ok(Self {
             documents: Documents::new(core),
@@ -351,6 +390,93 @@ impl Keyring {
     pub(crate) fn core(&self) -> &cmkit::Keyring {
         self.documents.core()
     }
+}
+
+/// What `Keyring` and `Keyring.local` have in common.
+struct Options<'a, 'py> {
+    workspace: Option<&'a str>,
+    allow: Option<&'a Bound<'py, PyAny>>,
+    policy: Option<&'a DekPolicy>,
+    key_store: Option<&'a Bound<'py, PyAny>>,
+    freshness: Option<&'a Freshness>,
+    call_timeout: Option<f64>,
+    audit: Option<&'a Bound<'py, PyAny>>,
+    high_business_impact: bool,
+}
+
+impl Options<'_, '_> {
+    fn put_into(&self, mut builder: KeyringBuilder) -> PyResult<KeyringBuilder> {
+        if let Some(workspace) = self.workspace {
+            builder = builder.workspace(workspace);
+        }
+        for entry in allow_entries(self.allow)? {
+            builder = builder.allow(entry);
+        }
+        if let Some(policy) = self.policy {
+            builder = builder.policy(policy.to_core()?);
+        }
+        if let Some(store) = self.key_store {
+            builder = builder.key_store(key_store(store)?);
+        }
+        if let Some(freshness) = self.freshness {
+            builder = builder.freshness(freshness.to_core()?);
+        }
+        if let Some(limit) = self.call_timeout {
+            builder = builder.call_timeout(seconds("call_timeout", limit)?);
+        }
+        if let Some(audit) = self.audit {
+            builder = builder.audit(sink(audit)?);
+        }
+        if self.high_business_impact {
+            builder = builder.high_business_impact();
+        }
+        Ok(builder)
+    }
+}
+
+type Providers = Vec<Arc<dyn KeyProvider>>;
+
+/// The providers that the argument is or lists, and the keys to wrap with where the caller names none: those of the Key Vault providers, else the
+/// local default key.
+fn keyring_providers(
+    providers: &Bound<'_, PyAny>,
+    by_default: bool,
+) -> PyResult<(Providers, Vec<KeyRef>)> {
+    let list = if providers.is_instance_of::<PyList>() || providers.is_instance_of::<PyTuple>() {
+        providers.try_iter()?.collect::<PyResult<Vec<_>>>()?
+    } else {
+        vec![providers.clone()]
+    };
+    let mut keys: Vec<KeyRef> = Vec::new();
+    for provider in &list {
+        if let Ok(vault) = provider.cast::<KeyVaultProvider>() {
+            keys.extend(vault.get().keys.iter().cloned());
+        }
+    }
+    let is_local = by_default && keys.is_empty();
+    let mut made = Vec::with_capacity(list.len());
+    for provider in &list {
+        if let (true, Ok(local)) = (is_local, provider.cast::<LocalKeyProvider>()) {
+            keys = vec![key_ref(provider.py(), DEFAULT_KEY)?];
+            made.push(
+                Arc::new(WithDefaultKey(Arc::clone(&local.get().inner))) as Arc<dyn KeyProvider>
+            );
+        } else {
+            made.push(provider_of(provider)?);
+        }
+    }
+    Ok((made, keys))
+}
+
+/// The provider that a Python object is.
+pub(crate) fn provider_of(object: &Bound<'_, PyAny>) -> PyResult<Arc<dyn KeyProvider>> {
+    if let Ok(local) = object.cast::<LocalKeyProvider>() {
+        return Ok(Arc::clone(&local.get().inner) as Arc<dyn KeyProvider>);
+    }
+    if let Ok(vault) = object.cast::<KeyVaultProvider>() {
+        return Ok(Arc::new(Interruptible(Arc::clone(&vault.get().inner))));
+    }
+    Ok(Arc::new(PythonProvider::new(object)?))
 }
 
 fn allow_entries(allow: Option<&Bound<'_, PyAny>>) -> PyResult<Vec<AllowEntry>> {
@@ -374,7 +500,13 @@ fn allow_entries(allow: Option<&Bound<'_, PyAny>>) -> PyResult<Vec<AllowEntry>> 
     entries.collect()
 }
 
-fn rewrap_to(py: Python<'_>, to: &str, only: bool) -> PyResult<Rewrap> {
-    let rewrap = Rewrap::to(key_ref(py, to)?);
-    Ok(if only { rewrap.only() } else { rewrap })
+fn rewrap_to(py: Python<'_>, to: &str, only: bool, other_vault: bool) -> PyResult<Rewrap> {
+    let mut rewrap = Rewrap::to(key_ref(py, to)?);
+    if only {
+        rewrap = rewrap.only();
+    }
+    if other_vault {
+        rewrap = rewrap.allow_other_vault();
+    }
+    Ok(rewrap)
 }

@@ -4,28 +4,40 @@
 //! `PanicException`. No lock of ours is held while waiting for the interpreter.
 
 mod arguments;
+mod audit;
 mod buffer;
+mod census;
+mod credential;
 mod document;
 mod error;
 mod file;
 mod inspect;
+mod interrupt;
+mod kek;
 mod key_store;
 mod keyring;
 mod large;
 mod local;
+mod maintenance;
 mod policy;
 mod provider;
 mod pyfile;
 mod raised;
 mod reader;
+mod rotation;
 mod streams;
+mod vault;
 
 use pyo3::prelude::*;
 
 #[pymodule(name = "_cmkit")]
 mod module {
     #[pymodule_export]
+    use crate::census::Census;
+    #[pymodule_export]
     use crate::inspect::{decrypted_len, default_dir, header_len, inspect, is_envelope};
+    #[pymodule_export]
+    use crate::kek::KeyEncryptionKey;
     #[pymodule_export]
     use crate::key_store::DirectoryKeyStore;
     #[pymodule_export]
@@ -33,13 +45,19 @@ mod module {
     #[pymodule_export]
     use crate::local::LocalKeyProvider;
     #[pymodule_export]
-    use crate::policy::{AllowHost, DekPolicy};
+    use crate::maintenance::MaintenanceContext;
+    #[pymodule_export]
+    use crate::policy::{AllowHost, DekPolicy, Freshness};
     #[pymodule_export]
     use crate::reader::{RawReader, open_raw_reader};
+    #[pymodule_export]
+    use crate::rotation::Rotation;
     #[pymodule_export]
     use crate::streams::{
         RawDecryptor, RawEncryptor, open_raw_decryptor, open_raw_encryptor, open_raw_writer,
     };
+    #[pymodule_export]
+    use crate::vault::KeyVaultProvider;
 
     use super::*;
 

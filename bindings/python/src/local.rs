@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use cmkit::{
-    KeyId, KeyProvider, KeyRef, KeyState, KeyType, ProviderError, ProviderErrorKind, SecretBytes,
-    UnwrapRequest, WrapRequest, WrappedKey,
+    KeyId, KeyProvider, KeyRef, KeyState, KeyType, NewestKey, NewestRequest, ProviderError,
+    ProviderErrorKind, SecretBytes, UnwrapRequest, WrapRequest, WrappedKey,
 };
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList};
@@ -210,6 +210,10 @@ impl KeyProvider for WithDefaultKey {
 
     fn state(&self, key: &KeyId) -> KeyState {
         self.0.state(key)
+    }
+
+    fn newest(&self, request: &NewestRequest<'_>) -> Result<Option<NewestKey>, ProviderError> {
+        self.0.newest(request)
     }
 }
 

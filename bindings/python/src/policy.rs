@@ -1,9 +1,8 @@
-//! How long a DEK serves, and which keys may unwrap.
+//! How long a DEK serves, how often its key is asked about, and which keys may unwrap.
 
-use std::time::Duration;
-
-use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
+
+use crate::arguments::seconds;
 
 /// How long a cached DEK serves. Zero in any of them means: don't cache.
 #[pyclass(frozen, eq, module = "cmkit", name = "DekPolicy")]
@@ -55,13 +54,59 @@ impl DekPolicy {
 
 impl DekPolicy {
     pub(crate) fn to_core(&self) -> PyResult<cmkit::DekPolicy> {
-        let age = Duration::try_from_secs_f64(self.max_age)
-            .map_err(|_| PyValueError::new_err("max_age must be a number of seconds, 0 or more"))?;
+        let age = seconds("max_age", self.max_age)?;
         Ok(cmkit::DekPolicy::default()
             .max_age(age)
             .max_messages(self.max_messages)
             .max_bytes(self.max_bytes)
             .max_entries(self.max_entries))
+    }
+}
+
+/// How often keys of remote providers are asked again, and how soon their DEKs stop serving without an answer.
+#[pyclass(frozen, eq, module = "cmkit", name = "Freshness")]
+#[derive(Clone, PartialEq)]
+pub(crate) struct Freshness {
+    #[pyo3(get)]
+    soft: f64,
+    #[pyo3(get)]
+    hard: f64,
+    #[pyo3(get)]
+    failover: f64,
+    #[pyo3(get)]
+    poll: f64,
+}
+
+#[pymethods]
+impl Freshness {
+    #[new]
+    #[pyo3(signature = (*, soft=300.0, hard=600.0, failover=86_400.0, poll=3600.0))]
+    fn new(soft: f64, hard: f64, failover: f64, poll: f64) -> PyResult<Self> {
+        let freshness = Self {
+            soft,
+            hard,
+            failover,
+            poll,
+        };
+        freshness.to_core()?;
+        Ok(freshness)
+    }
+
+    fn __repr__(&self) -> String {
+        format!(
+            "Freshness(soft={:?}, hard={:?}, failover={:?}, poll={:?})",
+            self.soft, self.hard, self.failover, self.poll
+        )
+    }
+}
+
+impl Freshness {
+    pub(crate) fn to_core(&self) -> PyResult<cmkit::Freshness> {
+        Ok(cmkit::Freshness::default()
+            .soft(seconds("soft", self.soft)?)
+            .hard(seconds("hard", self.hard)?)
+            .failover(seconds("failover", self.failover)?)
+            .poll(seconds("poll", self.poll)?))
     }
 }
 

@@ -1,12 +1,12 @@
 //! Key providers written in Python: objects as `cmkit.KeyProvider` describes them.
 
 use cmkit::{
-    KeyId, KeyProvider, KeyRef, KeyState, ProviderError, ProviderErrorKind, SecretBytes,
-    UnwrapRequest, WrapAlgorithm, WrapRequest, WrappedKey,
+    KeyId, KeyProvider, KeyRef, KeyState, NewestKey, NewestRequest, ProviderError,
+    ProviderErrorKind, SecretBytes, UnwrapRequest, WrapAlgorithm, WrapRequest, WrappedKey,
 };
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyString, PyTuple};
+use pyo3::types::{PyBool, PyBytes, PyString, PyTuple};
 
 use crate::buffer::Input;
 use crate::error::provider_error;
@@ -18,6 +18,8 @@ pub(crate) struct PythonProvider {
     name: String,
     has_owns: bool,
     has_state: bool,
+    has_newest: bool,
+    is_remote: bool,
 }
 
 impl PythonProvider {
@@ -25,7 +27,7 @@ impl PythonProvider {
         for method in ["wrap", "unwrap"] {
             if !object.getattr_opt(method)?.is_some_and(|m| m.is_callable()) {
                 return Err(PyTypeError::new_err(format!(
-                    "a key provider is a LocalKeyProvider or has the methods of cmkit.KeyProvider; {} has no {method}()",
+                    "a key provider is a LocalKeyProvider, a KeyVaultProvider or has the methods of cmkit.KeyProvider; {} has no {method}()",
                     object.get_type().name()?
                 )));
             }
@@ -39,7 +41,16 @@ impl PythonProvider {
                 "a key provider's name has 1 to 64 bytes",
             ));
         }
+        let is_remote = match object.getattr_opt("remote")? {
+            Some(remote) => remote
+                .cast::<PyBool>()
+                .map_err(|_| PyTypeError::new_err("a key provider's remote must be a bool"))?
+                .is_true(),
+            None => false,
+        };
         Ok(Self {
+            is_remote,
+            has_newest: object.getattr_opt("newest")?.is_some(),
             has_owns: object.getattr_opt("owns")?.is_some(),
             has_state: object.getattr_opt("state")?.is_some(),
             object: object.clone().unbind(),
@@ -148,6 +159,27 @@ impl KeyProvider for PythonProvider {
             })
         })
         .unwrap_or(KeyState::Unknown)
+    }
+
+    fn is_remote(&self) -> bool {
+        self.is_remote
+    }
+
+    fn newest(&self, request: &NewestRequest<'_>) -> Result<Option<NewestKey>, ProviderError> {
+        if !self.has_newest {
+            return Ok(None);
+        }
+        self.call(request.key, |_, object| {
+            let wrong = || PyTypeError::new_err("newest() must return a full key id (str) or None");
+            let id = object.call_method1("newest", (request.key.as_str(),))?;
+            if id.is_none() {
+                return Ok(None);
+            }
+            let id: String = id.extract().map_err(|_| wrong())?;
+            let key = KeyId::parse(&id)
+                .map_err(|e| PyValueError::new_err(format!("newest() returned: {e}")))?;
+            Ok(Some(NewestKey { key, created: None }))
+        })
     }
 }
 

@@ -1,11 +1,11 @@
 //! What stands behind `cmkit.Writer`, `cmkit.Encryptor` and `cmkit.Decryptor`.
 
 use std::io::{self, Read, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
-use cmkit::{AtomicFile, HeaderPadding, Overwrite, StreamOptions, error_from_io};
+use cmkit::{AtomicFile, Error, HeaderPadding, Overwrite, StreamOptions, error_from_io};
 use pyo3::prelude::*;
 use zeroize::Zeroizing;
 
@@ -93,27 +93,28 @@ fn thread_number() -> u64 {
 
 /// Where an encryptor writes to.
 enum Sink {
-    File(cmkit::Encryptor<AtomicFile>, PathBuf),
+    /// With what errors call it where that isn't its path.
+    File(cmkit::Encryptor<AtomicFile>, PathBuf, Option<&'static str>),
     Object(cmkit::Encryptor<PyFile>),
 }
 
 impl Sink {
     fn write(&mut self, data: &[u8]) -> cmkit::Result<()> {
         match self {
-            Self::File(encryptor, path) => encryptor
+            Self::File(encryptor, path, name) => encryptor
                 .write_all(data)
-                .map_err(|e| error_from_io(e).in_file(path)),
+                .map_err(|e| named(error_from_io(e), path, *name)),
             Self::Object(encryptor) => encryptor.write_all(data).map_err(error_from_io),
         }
     }
 
     fn finish(self) -> cmkit::Result<()> {
         match self {
-            Self::File(encryptor, path) => {
+            Self::File(encryptor, path, name) => {
                 // A file that is replaced hands on its mode.
                 let mode = std::fs::metadata(&path).ok().map(|m| m.permissions());
-                let file = encryptor.finish().map_err(|e| e.in_file(&path))?;
-                file.commit(mode)
+                let result = encryptor.finish().and_then(|file| file.commit(mode));
+                result.map_err(|e| named(e, &path, name))
             }
             Self::Object(encryptor) => encryptor.finish().map(drop),
         }
@@ -276,6 +277,28 @@ pub(crate) fn open_raw_encryptor(
     })
 }
 
+/// For the name of a file that isn't told.
+const WITHHELD: &str = "(a file whose name is withheld)";
+
+/// The error with the file that it is about, or with what stands for its name.
+fn named(error: Error, path: &Path, name: Option<&'static str>) -> Error {
+    let Some(name) = name else {
+        return error.in_file(path);
+    };
+    match error {
+        Error::Io {
+            operation, source, ..
+        } => Error::Io {
+            operation,
+            path: Some(name.into()),
+            source,
+        },
+        Error::AlreadyExists { .. } => Error::AlreadyExists { what: name.into() },
+        Error::File { source, .. } => named(*source, path, Some(name)),
+        other => other.in_file(name),
+    }
+}
+
 /// A stream that encrypts into a file, which appears when it is finished.
 #[pyfunction]
 pub(crate) fn open_raw_writer(
@@ -294,17 +317,17 @@ pub(crate) fn open_raw_writer(
         };
         // So that it stays the same file when the process changes its directory.
         let path = std::path::absolute(&path)?;
+        let is_discreet = keyring.core().is_high_business_impact();
+        let name = is_discreet.then_some(WITHHELD);
         let encryptor = blocking(py, || {
             let options = StreamOptions::default().padded_header(HeaderPadding::FileBlock);
-            let file = AtomicFile::create(&path, overwrite)?;
-            keyring
-                .core()
-                .encryptor_with(file, &context, options)
-                .map_err(|e| e.in_file(&path))
+            AtomicFile::create(&path, overwrite)
+                .and_then(|file| keyring.core().encryptor_with(file, &context, options))
+                .map_err(|e| named(e, &path, name))
         })?;
         Ok(RawEncryptor {
             state: Turn::new(Encrypting {
-                sink: Some(Sink::File(encryptor, path)),
+                sink: Some(Sink::File(encryptor, path, name)),
                 total: 0,
             }),
         })

@@ -49,11 +49,13 @@ def test_no_exception_quotes_data(keyring: cmkit.Keyring) -> None:
 
 
 def test_classes_are_frozen(keyring: cmkit.Keyring, provider: cmkit.LocalKeyProvider) -> None:
-    for thing in (keyring, provider, cmkit.DekPolicy(), cmkit.AllowHost("h")):
-        for name in ("workspace", "name", "max_age", "host", "new"):
+    vault = cmkit.KeyVaultProvider("https://v.vault.azure.net/keys/k", "imds")
+    things = [keyring, provider, cmkit.DekPolicy(), cmkit.AllowHost("h"), cmkit.Freshness(), vault, keyring.maintenance()]
+    for thing in [*things, keyring.rotation(), cmkit.Census(keyring), cmkit.KeyEncryptionKey(vault, vault.keys[0])]:
+        for name in ("workspace", "name", "max_age", "host", "keys", "soft", "begun", "new"):
             with pytest.raises((AttributeError, TypeError)):
                 setattr(thing, name, 1)
-    for thing in (keyring, provider):
+    for thing in (keyring, provider, vault):
         with pytest.raises(TypeError):
             pickle.dumps(thing)
 
@@ -64,7 +66,14 @@ def test_everything_public_is_documented() -> None:
         thing = getattr(cmkit, name)
         if inspect.isclass(thing) or inspect.isroutine(thing):
             assert thing.__doc__, name
-    for cls in (cmkit.Keyring, cmkit.LocalKeyProvider):
+    for cls in (
+        cmkit.Census,
+        cmkit.KeyEncryptionKey,
+        cmkit.KeyVaultProvider,
+        cmkit.Keyring,
+        cmkit.LocalKeyProvider,
+        cmkit.Rotation,
+    ):
         for name, member in vars(cls).items():
             assert name.startswith("_") or member.__doc__, f"{cls.__name__}.{name}"
 

@@ -1,16 +1,22 @@
 //! The grammar of the command line.
 
+mod trees;
+mod vault;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 use cmkit::{KeyId, KeyRef, KeyType};
 
+pub(crate) use self::trees::{Census, Doctor, Rotate};
+pub(crate) use self::vault::{Audit, Vault, azure_ml_or};
+
 const AFTER_HELP: &str = "\
 Exit codes: 0 done; 2 wrong usage; 3 not authentic or damaged; 4 key missing, disabled, denied or not allowed; \
 5 key provider out of reach; 130 interrupted; 1 anything else.";
 
-/// Encrypts files and pipes under keys of your own: each gets a data key, which a key from your key directory wraps.
+/// Encrypts files and pipes under keys of your own: each gets a data key, which a key from your key directory or from Azure Key Vault wraps.
 #[derive(Parser)]
 #[command(name = "cmkit", version, arg_required_else_help = true, after_help = AFTER_HELP)]
 #[command(disable_help_subcommand = true, max_term_width = 100)]
@@ -18,6 +24,9 @@ pub(crate) struct Cli {
     /// Key directory [default: $CMKIT_HOME, else cmkit in $XDG_DATA_HOME, else ~/.local/share/cmkit]
     #[arg(long, global = true, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) home: Option<PathBuf>,
+    /// No names of files and workspaces in messages and the audit file, only counts on standard output [env: CMKIT_HIGH_BUSINESS_IMPACT]
+    #[arg(long, global = true)]
+    pub(crate) high_business_impact: bool,
     #[command(subcommand)]
     pub(crate) command: Command,
 }
@@ -40,7 +49,20 @@ pub(crate) enum Command {
     /// The key that unwrapped the data key is replaced; other recipients stay. A rewrap revokes nothing: a copy of the old header works for as long as the
     /// old key version does.
     Rewrap(Rewrap),
-    /// Make, list, rotate, disable, export and delete keys
+    /// Bring files, directories and key stores to the newest versions of their keys
+    ///
+    /// After a key got a new version. Each data key is wrapped by that too, and the wrap by the old version is kept for --keep-old: so run it again when
+    /// that time has passed. It may be stopped at any moment and run again. Files that aren't envelopes are passed over.
+    Rotate(Rotate),
+    /// Count which key versions files, directories and key stores still need
+    ///
+    /// Takes no key and no network, and nothing that it reads is authenticated.
+    Census(Census),
+    /// Try whether keys can be used, and say what to do where they can't
+    ///
+    /// Signs in, looks at the key and its vault, and wraps and unwraps some bytes. Nothing is changed. The exit code is 1 if something isn't all right.
+    Doctor(Doctor),
+    /// Make, list, rotate, disable, export and delete local keys
     Key {
         #[command(subcommand)]
         command: Key,
@@ -77,11 +99,15 @@ pub(crate) struct Common {
 
 #[derive(Args)]
 pub(crate) struct Encrypt {
-    /// Key to encrypt under, local:NAME[/VERSION]; several: each of them can decrypt [default: local:default]
+    /// Key to encrypt under, local:NAME[/VERSION] or https://VAULT.vault.azure.net/keys/NAME[/VERSION]; several: each of them can decrypt [default: local:default]
     #[arg(long, value_name = "ID", value_parser = parse_key)]
     pub(crate) key: Vec<KeyRef>,
     #[command(flatten)]
     pub(crate) common: Common,
+    #[command(flatten)]
+    pub(crate) vault: Vault,
+    #[command(flatten)]
+    pub(crate) audit: Audit,
     /// Output file, "-" for standard output [default: IN.cmk]
     #[arg(short, long, value_name = "OUT", value_hint = ValueHint::FilePath)]
     pub(crate) output: Option<PathBuf>,
@@ -92,11 +118,15 @@ pub(crate) struct Encrypt {
 
 #[derive(Args)]
 pub(crate) struct Decrypt {
-    /// Also allow this key, local:NAME, in any version (repeatable); local:default is allowed anyway
+    /// Also allow this key, local:NAME or https://VAULT.vault.azure.net/keys/NAME, in any version (repeatable); local:default is allowed anyway
     #[arg(long, value_name = "ID", value_parser = parse_key)]
     pub(crate) key: Vec<KeyRef>,
     #[command(flatten)]
     pub(crate) common: Common,
+    #[command(flatten)]
+    pub(crate) vault: Vault,
+    #[command(flatten)]
+    pub(crate) audit: Audit,
     /// Output file, "-" for standard output [default: IN without .cmk]
     #[arg(short, long, value_name = "OUT", value_hint = ValueHint::FilePath)]
     pub(crate) output: Option<PathBuf>,
@@ -117,7 +147,7 @@ pub(crate) struct Inspect {
 
 #[derive(Args)]
 pub(crate) struct Rewrap {
-    /// Key to wrap with from now on, local:NAME[/VERSION]
+    /// Key to wrap with from now on, local:NAME[/VERSION] or https://VAULT.vault.azure.net/keys/NAME[/VERSION]
     #[arg(long, value_name = "ID", value_parser = parse_key)]
     pub(crate) to: KeyRef,
     /// Also allow this key to unwrap (repeatable); local:default and the one of --to are allowed anyway
@@ -126,9 +156,16 @@ pub(crate) struct Rewrap {
     /// Drop every other recipient
     #[arg(long)]
     pub(crate) only: bool,
+    /// Let data move from a vault's key to one that isn't in that vault
+    #[arg(long)]
+    pub(crate) allow_other_vault: bool,
     /// No line for each file done
     #[arg(short, long)]
     pub(crate) quiet: bool,
+    #[command(flatten)]
+    pub(crate) vault: Vault,
+    #[command(flatten)]
+    pub(crate) audit: Audit,
     /// Envelopes
     #[arg(value_name = "FILE", required = true, value_hint = ValueHint::FilePath)]
     pub(crate) files: Vec<PathBuf>,
@@ -233,19 +270,26 @@ fn parse_pair(text: &str) -> Result<(String, String), String> {
 /// A key as `--key` and `--to` take it.
 fn parse_key(text: &str) -> Result<KeyRef, String> {
     let key = KeyRef::parse(text).map_err(|e| e.to_string())?;
-    if key.scheme() != "local" {
-        return Err("this version holds keys in local files only: local:NAME".to_owned());
+    if !matches!(key.scheme(), "local" | "https") {
+        return Err("keys are local:NAME, or https://VAULT.vault.azure.net/keys/NAME".to_owned());
     }
     Ok(key)
 }
 
 /// A key as `cmkit key` takes it: there are only local ones, so the scheme may be left out.
 fn parse_local(text: &str) -> Result<KeyRef, String> {
-    if text.contains(':') {
-        parse_key(text)
+    let key = if text.contains(':') {
+        parse_key(text)?
     } else {
-        parse_key(&format!("local:{text}"))
+        parse_key(&format!("local:{text}"))?
+    };
+    if key.scheme() != "local" {
+        return Err(
+            "`cmkit key` is for local keys; those of a vault are managed there, by `az keyvault key`"
+                .to_owned(),
+        );
     }
+    Ok(key)
 }
 
 fn parse_name(text: &str) -> Result<String, String> {
@@ -302,7 +346,13 @@ mod tests {
         );
         assert!(parse_name(&format!("team/{version}")).is_err());
         assert!(parse_key("team").unwrap_err().contains("local:NAME"));
-        assert!(parse_key("https://v.vault.azure.net/keys/a").is_err());
+        assert!(parse_key("https://v.vault.azure.net/keys/a").is_ok());
+        assert!(parse_key("pkcs11:a").unwrap_err().contains("https://"));
+        assert!(
+            parse_local("https://v.vault.azure.net/keys/a")
+                .unwrap_err()
+                .contains("az keyvault")
+        );
         assert!(parse_name("../x").is_err());
     }
 }

@@ -11,7 +11,9 @@ use cmkit::{
 };
 
 use crate::args::{Common, Decrypt, Encrypt};
+use crate::discreet::{is_discreet, shown};
 use crate::failure::{Doing, Failure, Result};
+use crate::keyrings::Keyrings;
 use crate::keys::Home;
 use crate::pipe::{self, End, Interruptible};
 use crate::place::{Input, Output, cannot};
@@ -20,18 +22,20 @@ use crate::signals::Signals;
 use crate::text::printable;
 
 /// `cmkit encrypt`
-pub(crate) fn encrypt(args: Encrypt, home: &Home, signals: &Signals) -> Result {
-    let job = Job::new(Doing::Encrypt, &args.common, home, signals)?;
+pub(crate) fn encrypt(args: Encrypt, home: Home, signals: &Signals) -> Result {
+    let keys = Keyrings::new(home, args.vault, args.audit)?;
+    let job = Job::new(Doing::Encrypt, &args.common, &keys, signals)?;
     let (input, output) = places(args.input, args.output, &args.common, Doing::Encrypt)?;
-    let keyring = home.encrypting(&args.key, args.common.workspace.as_deref())?;
+    let keyring = keys.encrypting(&args.key, args.common.workspace.as_deref())?;
     job.encrypt(&keyring, input, output)
 }
 
 /// `cmkit decrypt`
-pub(crate) fn decrypt(args: Decrypt, home: &Home, signals: &Signals) -> Result {
-    let job = Job::new(Doing::Decrypt, &args.common, home, signals)?;
+pub(crate) fn decrypt(args: Decrypt, home: Home, signals: &Signals) -> Result {
+    let keys = Keyrings::new(home, args.vault, args.audit)?;
+    let job = Job::new(Doing::Decrypt, &args.common, &keys, signals)?;
     let (input, output) = places(args.input, args.output, &args.common, Doing::Decrypt)?;
-    let keyring = home.opening(&args.key, args.common.workspace.as_deref())?;
+    let keyring = keys.opening(&args.key, None, args.common.workspace.as_deref())?;
     job.decrypt(&keyring, input, output)
 }
 
@@ -51,23 +55,36 @@ struct Job<'a> {
     context: EncryptionContext,
     overwrite: Overwrite,
     quiet: bool,
-    home: &'a Home,
+    keys: &'a Keyrings,
     signals: &'a Signals,
 }
 
 impl<'a> Job<'a> {
-    fn new(doing: Doing, common: &Common, home: &'a Home, signals: &'a Signals) -> Result<Self> {
+    fn new(
+        doing: Doing,
+        common: &Common,
+        keys: &'a Keyrings,
+        signals: &'a Signals,
+    ) -> Result<Self> {
         let pairs = common.context.iter().map(|(key, value)| (key, value));
         Ok(Self {
             doing,
-            context: EncryptionContext::new(pairs).map_err(|e| Failure::of(&e, doing))?,
+            context: EncryptionContext::new(pairs).map_err(|e| {
+                if is_discreet() {
+                    // The core's sentence may quote a key of it.
+                    return Failure::usage(
+                        "the encryption context is too long, or has a key twice",
+                    );
+                }
+                Failure::of(&e, doing)
+            })?,
             overwrite: if common.force {
                 Overwrite::Replace
             } else {
                 Overwrite::Refuse
             },
             quiet: common.quiet,
-            home,
+            keys,
             signals,
         })
     }
@@ -128,8 +145,8 @@ impl<'a> Job<'a> {
     }
 
     fn file_options(&self, source: &Path) -> FileOptions {
-        let name = source.file_name().unwrap_or_default().to_string_lossy();
-        let bar = Bar::new(printable(&name), self.quiet);
+        let name = source.file_name().unwrap_or_default();
+        let bar = Bar::new(printable(&shown(Path::new(name))), self.quiet);
         let signals = self.signals.clone();
         FileOptions::default()
             .overwrite(self.overwrite)
@@ -195,7 +212,7 @@ impl<'a> Job<'a> {
     fn failed(&self, error: &Error) -> Failure {
         match self.signals.check() {
             Err(signal) if error.kind() == ErrorKind::Cancelled => signal,
-            _ => self.home.failure(error, self.doing),
+            _ => self.keys.failure(error, self.doing),
         }
     }
 }
@@ -229,6 +246,6 @@ fn sink(output: Output) -> Result<File> {
             .map(pipe::widened)
             .map_err(|e| cannot("write", Path::new("standard output"), &e)),
         Output::Stream(_, file) => Ok(pipe::widened(file)),
-        Output::File(path) => Err(Failure::other(format!("{} is no stream", path.display()))),
+        Output::File(path) => Err(Failure::other(format!("{} is no stream", shown(&path)))),
     }
 }

@@ -7,7 +7,9 @@ use std::process::ExitCode;
 
 use cmkit::{Error, ErrorKind, KeyRef};
 
+use crate::discreet::{is_discreet, shown};
 use crate::text::{printable, shell};
+use crate::vault::is_reachable;
 
 /// What a command returns.
 pub(crate) type Result<T = ()> = std::result::Result<T, Failure>;
@@ -38,7 +40,10 @@ fn exit_code(kind: ErrorKind) -> u8 {
         | ErrorKind::KeyNotFound
         | ErrorKind::KeyDisabled
         | ErrorKind::AccessDenied
-        | ErrorKind::KeyUnusable => 4,
+        | ErrorKind::KeyUnusable
+        | ErrorKind::KeyDeleted
+        | ErrorKind::KeyPolicy
+        | ErrorKind::WrongVault => 4,
         ErrorKind::Throttled
         | ErrorKind::Unavailable
         | ErrorKind::Identity
@@ -106,9 +111,14 @@ impl Failure {
         {
             return Self::unread();
         }
+        let message = if is_discreet() {
+            sentence(&error.clone().without_names(), doing, home)
+        } else {
+            sentence(error, doing, home)
+        };
         Self {
             code: exit_code(error.kind()),
-            message: Some(sentence(error, doing, home)),
+            message: Some(message),
         }
     }
 
@@ -127,15 +137,16 @@ impl Failure {
             Error::AuthenticationFailed => {
                 "authentication failed: the data was changed or damaged".to_owned()
             }
+            other if is_discreet() => other.clone().without_names().to_string(),
             other => other.to_string(),
         };
         let what = match error {
-            Error::File { path, .. } => format!("{}: {what}", path.display()),
+            Error::File { path, .. } => format!("{}: {what}", shown(path)),
             _ => what,
         };
         let message = format!(
             "{what}; {done} bytes went to {} before that was seen: don't use them",
-            to.display()
+            shown(to)
         );
         Self {
             code: exit_code(error.kind()),
@@ -150,6 +161,17 @@ impl Failure {
             message.push_str(more);
         }
         self
+    }
+
+    /// The same exit code, in other words.
+    pub(crate) fn saying(mut self, message: &str) -> Self {
+        self.message = Some(message.to_owned());
+        self
+    }
+
+    /// What it says, if anything.
+    pub(crate) fn message(&self) -> Option<&str> {
+        self.message.as_deref()
     }
 
     /// The exit code.
@@ -202,25 +224,35 @@ fn sentence(error: &Error, doing: Doing, home: Option<&Path>) -> String {
                  restore the key from a backup with `cmkit key import`"
             ))
         }
-        _ => error.to_string(),
+        _ => in_flags(&error.to_string()),
     }
+}
+
+/// Advice of the libraries in the words of the command line.
+pub(crate) fn in_flags(text: &str) -> String {
+    text.replace("`Rewrap::allow_other_vault`", "`--allow-other-vault`")
+        .replace(
+            "allow RSA keys of 2048 bits explicitly",
+            "allow RSA keys of 2048 bits with `--allow-rsa-2048`",
+        )
 }
 
 /// The keys are what an envelope says that nobody vouched for: the user is to decide.
 fn not_allowed(keys: &[String]) -> String {
-    let local: BTreeSet<String> = keys
+    let reachable: BTreeSet<String> = keys
         .iter()
         .filter_map(|key| KeyRef::parse(key).ok())
-        .filter(|key| key.scheme() == "local")
+        .filter(is_reachable)
         .map(|key| format!("`--key {}`", key.without_version()))
         .collect();
     let named = keys.join(", ");
-    if local.is_empty() {
+    if reachable.is_empty() {
         return format!(
-            "it can be opened with {named} only, which this version can't reach: it holds local keys"
+            "it can be opened with {named} only, which this version can't reach: it knows local keys, Azure Key Vault and \
+             Managed HSM"
         );
     }
-    let flags: Vec<_> = local.into_iter().collect();
+    let flags: Vec<_> = reachable.into_iter().collect();
     format!(
         "it can be opened with {named}, which is not allowed so far; if you trust that, add {}",
         flags.join(" or ")
@@ -275,13 +307,17 @@ mod tests {
             keys: vec![
                 format!("local:team/{version}"),
                 format!("https://v.example/keys/k/{version}"),
+                format!("https://v.vault.azure.net/keys/k/{version}"),
             ],
         };
         let failure = Failure::of(&error.in_file("a.cmk"), Doing::Decrypt);
         assert_eq!(failure.code, 4);
         let message = failure.message.unwrap();
         assert!(
-            message.starts_with("a.cmk: ") && message.ends_with("add `--key local:team`"),
+            message.starts_with("a.cmk: ")
+                && message.ends_with(
+                    "add `--key https://v.vault.azure.net/keys/k` or `--key local:team`"
+                ),
             "{message}"
         );
 

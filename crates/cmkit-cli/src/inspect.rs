@@ -8,6 +8,7 @@ use cmkit::{Error, Inspection};
 use serde_json::json;
 
 use crate::args::Inspect;
+use crate::discreet::shown;
 use crate::failure::{Doing, Failure, Result};
 use crate::pipe;
 use crate::place::cannot;
@@ -25,7 +26,7 @@ pub(crate) fn run(args: &Inspect) -> Result {
         if file.metadata().is_ok_and(|m| m.is_dir()) {
             return Err(Failure::usage(format!(
                 "{} is a directory",
-                args.file.display()
+                shown(&args.file)
             )));
         }
         (args.file.clone(), file)

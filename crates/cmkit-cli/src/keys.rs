@@ -1,11 +1,10 @@
-//! Key directories and the keyrings over them.
+//! Key directories.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
-use cmkit::{AllowEntry, DefaultKeyProvider, Error, ErrorKind, KeyRef, Keyring, LocalKeyProvider};
+use cmkit::{Error, ErrorKind, KeyRef, LocalKeyProvider};
 
-use crate::failure::{Doing, Failure, Result, say};
+use crate::failure::{Doing, Failure, Result};
 
 /// The key directory.
 pub(crate) struct Home(Option<PathBuf>);
@@ -43,51 +42,15 @@ impl Home {
         Failure::missing_from(error, doing, dir.as_deref())
     }
 
-    /// Whether the key is or was here.
+    /// Whether the key is or was here, or is none that could be.
     fn has_known(&self, key: Option<&str>) -> bool {
         let Some(key) = key.and_then(|key| KeyRef::parse(key).ok()) else {
             return true;
         };
+        if key.scheme() != "local" {
+            return true;
+        }
         self.provider()
             .is_ok_and(|provider| provider.show(&key).is_ok())
     }
-
-    /// To encrypt: `local:default`, and only that, is made when it isn't there.
-    pub(crate) fn encrypting(&self, keys: &[KeyRef], workspace: Option<&str>) -> Result<Keyring> {
-        let provider = DefaultKeyProvider::new(self.dir()?).on_create(|id, dir| {
-            say(&format!(
-                "made the key {id} in {}; back up that directory: what is encrypted can't be read without it",
-                dir.display()
-            ));
-        });
-        let mut builder = Keyring::builder().provider(Arc::new(provider));
-        if keys.is_empty() {
-            builder = builder.wrap_with(default_key()?);
-        }
-        for key in keys {
-            builder = builder.wrap_with(key.clone());
-        }
-        if let Some(workspace) = workspace {
-            builder = builder.workspace(workspace);
-        }
-        builder.build().map_err(|e| Failure::of(&e, Doing::Encrypt))
-    }
-
-    /// To open: `local:default` and the given keys are allowed.
-    pub(crate) fn opening(&self, keys: &[KeyRef], workspace: Option<&str>) -> Result<Keyring> {
-        let mut builder = Keyring::builder()
-            .provider(Arc::new(self.provider()?))
-            .allow(AllowEntry::Key(default_key()?));
-        for key in keys {
-            builder = builder.allow(AllowEntry::Key(key.clone()));
-        }
-        if let Some(workspace) = workspace {
-            builder = builder.workspace(workspace);
-        }
-        builder.build().map_err(|e| Failure::of(&e, Doing::Decrypt))
-    }
-}
-
-fn default_key() -> Result<KeyRef> {
-    KeyRef::local("default").map_err(|e| Failure::of(&e, Doing::Else))
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use cmkit::Error;
 
+use crate::discreet::shown;
 use crate::failure::{Doing, Failure, Result};
 use crate::text::shell;
 
@@ -41,8 +42,8 @@ impl Input {
             return Err(Failure::usage(format!(
                 "{} is a directory; name its files one by one, or pack it: \
                  `tar c {} | cmkit encrypt -o OUT`",
-                path.display(),
-                shell(&path.to_string_lossy())
+                shown(&path),
+                shell(&shown(&path))
             )));
         }
         if metadata.is_file() {
@@ -102,7 +103,7 @@ impl Output {
         match fs::metadata(&path) {
             Ok(metadata) if metadata.is_dir() => Err(Failure::usage(format!(
                 "{} is a directory; name a file in it with `-o`",
-                path.display()
+                shown(&path)
             ))),
             Ok(metadata) if !metadata.is_file() => {
                 let file = OpenOptions::new().write(true).open(&path);
@@ -154,7 +155,7 @@ impl Output {
         if from.is_file() && to.is_file() && same_file(&from, &to) {
             return Err(Failure::usage(format!(
                 "{} is input and output at once; name another output with `-o`",
-                self.name().display()
+                shown(self.name())
             )));
         }
         Ok(())
@@ -173,14 +174,14 @@ fn without_suffix(path: &Path) -> Result<PathBuf> {
         Some(stem) if is_envelope_name => Ok(path.with_file_name(stem)),
         _ => Err(Failure::usage(format!(
             "{} doesn't end in {SUFFIX}, so there is no name for the output; name it with `-o`",
-            path.display()
+            shown(path)
         ))),
     }
 }
 
 /// A failed system call, with the file.
 pub(crate) fn cannot(what: &str, path: &Path, error: &io::Error) -> Failure {
-    Failure::other(format!("cannot {what} {}: {error}", path.display()))
+    Failure::other(format!("cannot {what} {}: {error}", shown(path)))
 }
 
 #[cfg(unix)]

@@ -62,3 +62,52 @@ fn draw(label: &str, total: Option<u64>) -> ProgressBar {
     bar.set_prefix(label.to_owned());
     bar
 }
+
+/// A count of files on standard error, for walks whose end isn't known.
+pub(crate) struct Count {
+    start: Instant,
+    wanted: bool,
+    bar: Option<ProgressBar>,
+}
+
+impl Count {
+    pub(crate) fn new(quiet: bool) -> Self {
+        Self {
+            start: Instant::now(),
+            wanted: !quiet && io::stderr().is_terminal(),
+            bar: None,
+        }
+    }
+
+    /// One more.
+    pub(crate) fn tick(&mut self, done: u64) {
+        if !self.wanted || (self.bar.is_none() && self.start.elapsed() < PATIENCE) {
+            return;
+        }
+        self.bar.get_or_insert_with(spinner).set_position(done);
+    }
+
+    /// Prints something else meanwhile: it doesn't run into the count.
+    pub(crate) fn aside<T>(&self, print: impl FnOnce() -> T) -> T {
+        match &self.bar {
+            Some(bar) => bar.suspend(print),
+            None => print(),
+        }
+    }
+}
+
+impl Drop for Count {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+fn spinner() -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10));
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {human_pos} files, {elapsed}") {
+        bar.set_style(style);
+    }
+    bar
+}

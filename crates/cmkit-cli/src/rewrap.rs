@@ -7,29 +7,34 @@ use std::path::Path;
 use cmkit::{Inspection, KeyRef, Keyring};
 
 use crate::args;
+use crate::discreet::{is_discreet, shown};
 use crate::failure::{Doing, Failure, Result};
+use crate::keyrings::Keyrings;
 use crate::keys::Home;
 use crate::signals::Signals;
 use crate::text::printable;
 
 /// `cmkit rewrap`
-pub(crate) fn run(args: &args::Rewrap, home: &Home, signals: &Signals) -> Result {
-    let mut allowed = args.key.clone();
-    allowed.push(args.to.clone());
+pub(crate) fn run(args: args::Rewrap, home: Home, signals: &Signals) -> Result {
+    let keys = Keyrings::new(home, args.vault, args.audit)?;
     let mut rewrap = cmkit::Rewrap::to(args.to.clone());
     if args.only {
         rewrap = rewrap.only();
     }
-    let keyring = home.opening(&allowed, None)?;
+    if args.allow_other_vault {
+        rewrap = rewrap.allow_other_vault();
+    }
+    let keyring = keys.opening(&args.key, Some(&args.to), None)?;
     let mut first_failure = None;
+    let mut count = 0_u64;
     for path in &args.files {
         signals.check()?;
         // A rewrap survives being killed; one that may finish needs no completing later.
         let held = signals.hold();
-        let done = rewrap_file(path, &keyring, &rewrap, home);
+        let done = rewrap_file(path, &keyring, &rewrap, &keys);
         drop(held);
         match done {
-            Ok(()) if args.quiet => {}
+            Ok(()) if args.quiet || is_discreet() => count += 1,
             Ok(()) => report(path, &args.to)?,
             Err(failure) => {
                 failure.say();
@@ -37,21 +42,24 @@ pub(crate) fn run(args: &args::Rewrap, home: &Home, signals: &Signals) -> Result
             }
         }
     }
+    if is_discreet() && !args.quiet {
+        writeln!(io::stdout(), "{count} rewrapped").map_err(|e| Failure::print(&e))?;
+    }
     match first_failure {
         None => Ok(()),
         Some(code) => Err(Failure::silent(code)),
     }
 }
 
-fn rewrap_file(path: &Path, keyring: &Keyring, rewrap: &cmkit::Rewrap, home: &Home) -> Result {
+fn rewrap_file(path: &Path, keyring: &Keyring, rewrap: &cmkit::Rewrap, keys: &Keyrings) -> Result {
     if path.is_dir() {
         return Err(Failure::usage(format!(
             "{} is a directory; name its files one by one",
-            path.display()
+            shown(path)
         )));
     }
     let done = keyring.rewrap_file(path, rewrap);
-    done.map(drop).map_err(|e| home.failure(&e, Doing::Rewrap))
+    done.map(drop).map_err(|e| keys.failure(&e, Doing::Rewrap))
 }
 
 fn report(path: &Path, to: &KeyRef) -> Result {

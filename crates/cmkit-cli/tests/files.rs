@@ -346,6 +346,12 @@ fn several_recipients_each_open_it() {
         .run(&["encrypt", "--key", "local:../x", "a"])
         .failed(2, &["letters, digits or hyphens"]);
     place
-        .run(&["encrypt", "--key", "https://v.example/keys/k", "a"])
-        .failed(2, &["local"]);
+        .run(&[
+            "encrypt",
+            "--force",
+            "--key",
+            "https://v.example/keys/k",
+            "a",
+        ])
+        .failed(2, &["not a host of Key Vault"]);
 }

@@ -7,6 +7,26 @@ mod common;
 
 use common::Place;
 
+/// Those of every command that may call a vault, and what to set instead.
+const VAULT: [&str; 16] = [
+    "--identity",
+    "azure-ml",
+    "CMKIT_IDENTITY",
+    "--client-id",
+    "CMKIT_CLIENT_ID",
+    "--ca-file",
+    "CMKIT_CA_FILE",
+    "--allow-host",
+    "CMKIT_ALLOW_HOSTS",
+    "--allow-rsa-2048",
+    "--no-get",
+    "--high-business-impact",
+    "CMKIT_ALLOW_RSA_2048",
+    "CMKIT_NO_GET",
+    "--audit",
+    "CMKIT_AUDIT",
+];
+
 #[test]
 fn every_command_has_help() {
     let place = Place::new();
@@ -28,7 +48,30 @@ fn every_command_has_help() {
             &["--key", "--context", "--workspace", "--force", "-o"],
         ),
         ("inspect", &["--json"]),
-        ("rewrap", &["--to", "--only", "--key"]),
+        ("encrypt", &VAULT),
+        ("decrypt", &VAULT),
+        ("rewrap", &VAULT),
+        ("rotate", &VAULT),
+        ("census", &VAULT),
+        ("doctor", &VAULT[..12]),
+        (
+            "rewrap",
+            &["--to", "--only", "--key", "--allow-other-vault"],
+        ),
+        (
+            "rotate",
+            &["--key", "--dry-run", "--keep-old", "--json", "-q"],
+        ),
+        (
+            "census",
+            &[
+                "--safe-to-disable",
+                "--poll-interval",
+                "--dek-age",
+                "--json",
+            ],
+        ),
+        ("doctor", &["--json", "KEYID"]),
         (
             "key",
             &[
@@ -77,6 +120,15 @@ fn completions_are_scripts() {
             script.contains("cmkit") && script.contains("rewrap"),
             "{shell}"
         );
+        for new in [
+            "rotate",
+            "census",
+            "doctor",
+            "safe-to-disable",
+            "allow-host",
+        ] {
+            assert!(script.contains(new), "{shell}: {new}");
+        }
     }
     place.write("c.bash", place.ok(&["completions", "bash"]));
     let mut bash = std::process::Command::new("bash");
@@ -101,6 +153,9 @@ fn manual_pages() {
         "cmkit-encrypt.1",
         "cmkit-key.1",
         "cmkit-key-create.1",
+        "cmkit-rotate.1",
+        "cmkit-census.1",
+        "cmkit-doctor.1",
     ] {
         let page = place.path("pages").join(name);
         assert!(

@@ -124,7 +124,11 @@ fn the_rust_example() {
 
 #[test]
 fn every_example_has_a_language_and_every_link_a_file() {
-    for document in ["README.md", "docs/guides/cli.md"] {
+    for document in [
+        "README.md",
+        "docs/guides/cli.md",
+        "docs/guides/key-vault-cli.md",
+    ] {
         let path = root().join(document);
         let text = fs::read_to_string(&path).unwrap();
         let fences: Vec<_> = text

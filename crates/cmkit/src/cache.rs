@@ -61,6 +61,21 @@ impl<K: Eq + Hash + Clone, V: Touch> Cache<K, V> {
         }
     }
 
+    /// Keeps the entries that `keeps` says. It is asked with no lock held.
+    pub(crate) fn retain(&self, keeps: impl Fn(&V) -> bool) {
+        let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
+        let all: Vec<(K, Arc<V>)> = entries
+            .iter()
+            .map(|(key, entry)| (key.clone(), Arc::clone(entry)))
+            .collect();
+        drop(entries);
+        for (key, entry) in all {
+            if !keeps(&entry) {
+                self.remove(&key, &entry);
+            }
+        }
+    }
+
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.entries

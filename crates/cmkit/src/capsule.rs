@@ -25,6 +25,11 @@ pub(crate) fn seal(dek: &Dek, core: &Core) -> Zeroizing<Vec<u8>> {
     out
 }
 
+/// Whether these bytes look like one, of whatever version.
+pub(crate) fn looks_like_one(bytes: &[u8]) -> bool {
+    bytes.starts_with(&TAG)
+}
+
 /// The DEK in a capsule that was unwrapped for `core`.
 ///
 /// Every mismatch is the one opaque error: the wrap was made for another purpose, workspace, suite or DEK.

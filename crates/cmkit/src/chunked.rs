@@ -32,10 +32,16 @@ const MAX_CHUNKS: u64 = 1 << 38;
 
 const LABEL: &[u8] = b"c2sp.org/chunked-encryption@v1+AEAD_AES_256_GCM\0";
 
+/// Is asked before each run of chunks of a message that takes a while, and can end it there.
+pub(crate) trait Watch: Send + Sync {
+    fn check(&self) -> Result<()>;
+}
+
 /// The keys of one message.
 pub(crate) struct Message {
     key: AeadKey,
     base_nonce: [u8; NONCE_LEN],
+    watch: Option<Box<dyn Watch>>,
 }
 
 impl Message {
@@ -66,6 +72,17 @@ impl Message {
         Ok(message)
     }
 
+    /// The same message, with somebody to ask before each run of chunks.
+    pub(crate) fn watched_by(mut self, watch: impl Watch + 'static) -> Self {
+        self.watch = Some(Box::new(watch));
+        self
+    }
+
+    /// That whoever watches lets the message go on.
+    pub(crate) fn watch(&self) -> Result<()> {
+        self.watch.as_ref().map_or(Ok(()), |watch| watch.check())
+    }
+
     fn derive(input_key: &ExpandKey, salt: &[u8], context: &[u8]) -> (Self, [u8; COMMITMENT_LEN]) {
         const NONCE_END: usize = KEY_LEN + NONCE_LEN;
         let mut okm = Zeroizing::new([0; NONCE_END + COMMITMENT_LEN]);
@@ -80,6 +97,7 @@ impl Message {
             Self {
                 key: AeadKey::new(&key),
                 base_nonce,
+                watch: None,
             },
             commitment,
         )
@@ -95,6 +113,7 @@ impl Message {
         threads: usize,
     ) -> Result<()> {
         check_run(first, slots.len())?;
+        self.watch().inspect_err(|_| slots.fill(0))?;
         if plaintext.len() != text_len(slots.len()) {
             return Err(Error::Internal {
                 problem: "a run of chunks doesn't fit its slots",
@@ -132,6 +151,7 @@ impl Message {
         threads: usize,
     ) -> Result<()> {
         check_run(first, slots.len())?;
+        self.watch().inspect_err(|_| plaintext.fill(0))?;
         if plaintext.len() != text_len(slots.len()) {
             return Err(Error::Internal {
                 problem: "a run of chunks doesn't fit its slots",
@@ -163,6 +183,7 @@ impl Message {
     /// Seals chunks that stand in their slots, each with [`TAG_LEN`] spare bytes after it. On failure all of `slots` is zero.
     pub(crate) fn seal_slots(&self, first: u64, slots: &mut [u8], threads: usize) -> Result<()> {
         check_run(first, slots.len())?;
+        self.watch().inspect_err(|_| slots.fill(0))?;
         let sealed = parallel::runs_in_place(first, slots, threads, |number, slot| {
             self.key.seal_in_place(&self.nonce(number), slot)
         });
@@ -175,6 +196,7 @@ impl Message {
     /// Opens chunks in their slots; the last [`TAG_LEN`] bytes of each are unspecified afterwards. On failure all of `slots` is zero.
     pub(crate) fn open_slots(&self, first: u64, slots: &mut [u8], threads: usize) -> Result<()> {
         check_run(first, slots.len())?;
+        self.watch().inspect_err(|_| slots.fill(0))?;
         let opened = parallel::runs_in_place(first, slots, threads, |number, slot| {
             self.key.open_in_place(&self.nonce(number), slot)
         });

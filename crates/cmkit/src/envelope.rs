@@ -33,6 +33,11 @@ pub fn is_envelope(bytes: &[u8]) -> bool {
     bytes.starts_with(&MAGIC) && bytes.get(MAGIC.len()) == Some(&VERSION)
 }
 
+/// Whether the bytes begin like an envelope of any version.
+pub(crate) fn begins_like_one(bytes: &[u8]) -> bool {
+    bytes.starts_with(&MAGIC)
+}
+
 /// How many bytes the header has, from the first 16 bytes of an envelope.
 ///
 /// # Errors

@@ -4,7 +4,10 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+
+mod provider;
+
+pub use self::provider::{ProviderError, ProviderErrorKind};
 
 /// A result with cmkit's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -126,6 +129,12 @@ pub enum ErrorKind {
     AccessDenied,
     /// The key is there but can't be used: its file is corrupt, its type is wrong, it has no private half.
     KeyUnusable,
+    /// The key was deleted and can perhaps be recovered.
+    KeyDeleted,
+    /// The key doesn't meet a rule for keys, such as its size or how its vault protects it.
+    KeyPolicy,
+    /// Another vault or key than the one that was asked for.
+    WrongVault,
     /// The provider asks to slow down.
     Throttled,
     /// The provider is out of reach.
@@ -165,6 +174,9 @@ impl ErrorKind {
         Self::KeyDisabled,
         Self::AccessDenied,
         Self::KeyUnusable,
+        Self::KeyDeleted,
+        Self::KeyPolicy,
+        Self::WrongVault,
         Self::Throttled,
         Self::Unavailable,
         Self::Identity,
@@ -276,6 +288,35 @@ impl Error {
         Self::from_io(operation, error).in_file(path)
     }
 
+    /// The same without the names of files and workspaces, as a keyring for
+    /// [high business impact](crate::KeyringBuilder::high_business_impact) gives it.
+    #[must_use]
+    pub fn without_names(self) -> Error {
+        const WITHHELD: &str = "(a file whose name is withheld)";
+        match self {
+            Self::File { source, .. } => Self::File {
+                path: WITHHELD.into(),
+                source: Box::new(source.without_names()),
+            },
+            Self::Io {
+                operation,
+                path: Some(_),
+                source,
+            } => Self::Io {
+                operation,
+                path: Some(WITHHELD.into()),
+                source,
+            },
+            Self::WorkspaceMismatch { .. } => Self::Policy {
+                problem: "the envelope belongs to another workspace than the keyring, or to none; use a keyring of the envelope's workspace".into(),
+            },
+            Self::AlreadyExists { .. } => Self::AlreadyExists {
+                what: "the output file".into(),
+            },
+            other => other,
+        }
+    }
+
     pub(crate) fn format(problem: &'static str) -> Error {
         Self::Format { problem }
     }
@@ -376,122 +417,3 @@ impl From<Error> for io::Error {
         io::Error::new(kind, e)
     }
 }
-
-/// A key provider's failure: what, on which key, whether to retry.
-///
-/// [`Display`](fmt::Display) is the whole sentence. The message must not contain key bytes.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct ProviderError {
-    /// What kind of failure.
-    pub kind: ProviderErrorKind,
-    /// What happened and what to do, as a sentence without a full stop.
-    pub message: String,
-    /// The key that it is about.
-    pub key: Option<String>,
-    /// Whether the same call may succeed later.
-    pub retryable: bool,
-    /// How long the provider asks to wait.
-    pub retry_after: Option<Duration>,
-    /// The HTTP status, for providers that speak HTTP.
-    pub http_status: Option<u16>,
-    /// The provider's id of the failed request, for its support or audit log.
-    pub request_id: Option<String>,
-}
-
-/// What kind of failure a [`ProviderError`] is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum ProviderErrorKind {
-    /// No such key or version.
-    NotFound,
-    /// The key version is disabled.
-    Disabled,
-    /// Access is denied.
-    Denied,
-    /// The wrapped bytes are not what the key wrapped. Becomes [`Error::AuthenticationFailed`].
-    Rejected,
-    /// The key is there and can't be used for this.
-    Unusable,
-    /// Too many requests.
-    Throttled,
-    /// Out of reach, or a passing fault.
-    Unavailable,
-    /// Nobody knows who is asking: no identity, or one without a token.
-    Identity,
-    /// Anything else.
-    Other,
-}
-
-impl ProviderErrorKind {
-    fn error_kind(self) -> ErrorKind {
-        match self {
-            Self::NotFound => ErrorKind::KeyNotFound,
-            Self::Disabled => ErrorKind::KeyDisabled,
-            Self::Denied => ErrorKind::AccessDenied,
-            Self::Rejected => ErrorKind::Authentication,
-            Self::Unusable => ErrorKind::KeyUnusable,
-            Self::Throttled => ErrorKind::Throttled,
-            Self::Unavailable => ErrorKind::Unavailable,
-            Self::Identity => ErrorKind::Identity,
-            Self::Other => ErrorKind::Provider,
-        }
-    }
-}
-
-impl ProviderError {
-    /// An error of this kind. `Throttled` and `Unavailable` start out retryable, the others not.
-    #[must_use]
-    pub fn new(kind: ProviderErrorKind, message: impl Into<String>) -> Self {
-        Self {
-            kind,
-            message: message.into(),
-            key: None,
-            retryable: matches!(
-                kind,
-                ProviderErrorKind::Throttled | ProviderErrorKind::Unavailable
-            ),
-            retry_after: None,
-            http_status: None,
-            request_id: None,
-        }
-    }
-
-    /// The same, about this key.
-    #[must_use]
-    pub fn on_key(mut self, key: impl fmt::Display) -> Self {
-        self.key = Some(key.to_string());
-        self
-    }
-
-    /// The same, with another word on whether to retry.
-    #[must_use]
-    pub fn retryable(mut self, retryable: bool) -> Self {
-        self.retryable = retryable;
-        self
-    }
-}
-
-impl fmt::Display for ProviderError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(key) = &self.key {
-            write!(f, "key {key}: ")?;
-        }
-        f.write_str(&self.message)?;
-        if let Some(status) = self.http_status {
-            write!(f, " (HTTP {status})")?;
-        }
-        if let Some(id) = &self.request_id {
-            write!(f, " (request {id})")?;
-        }
-        if self.retryable {
-            match self.retry_after {
-                Some(wait) => write!(f, "; try again in {} s", wait.as_secs_f32().ceil())?,
-                None => f.write_str("; try again")?,
-            }
-        }
-        Ok(())
-    }
-}
-
-impl std::error::Error for ProviderError {}

@@ -3,6 +3,7 @@
 mod directory;
 
 pub use self::directory::DirectoryKeyStore;
+pub(crate) use self::directory::row_id;
 use crate::envelope::DekId;
 use crate::error::Result;
 

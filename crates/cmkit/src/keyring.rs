@@ -3,22 +3,36 @@
 mod builder;
 mod entry;
 mod flight;
+mod foreign;
+mod freshness;
+mod health;
+mod healths;
+mod maintenance;
 mod message_key;
 mod opening;
 mod outside;
 mod policy;
+mod rotation;
 mod sealing;
+mod standing;
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 pub use self::builder::KeyringBuilder;
+use self::entry::Holder;
 pub(crate) use self::entry::MacKey;
+pub use self::freshness::Freshness;
+use self::healths::Healths;
+use self::maintenance::Polls;
+pub use self::maintenance::{Maintenance, MaintenanceThread};
 pub(crate) use self::message_key::{Form, OpeningKey, SealingKey};
 use self::opening::OpenState;
 pub(crate) use self::opening::{bad_row, verify_mac};
 pub use self::policy::{AllowEntry, DekPolicy};
 use self::sealing::SealState;
+use crate::audit::AuditSink;
 use crate::error::{Error, Result};
 use crate::key_id::{KeyId, KeyRef};
 use crate::key_store::KeyStore;
@@ -61,6 +75,11 @@ pub(crate) struct Shared {
     allow: Vec<AllowEntry>,
     workspace: Option<String>,
     policy: DekPolicy,
+    freshness: Freshness,
+    audit: Vec<Arc<dyn AuditSink>>,
+    high_business_impact: bool,
+    /// For a provider's calls.
+    call_timeout: Option<Duration>,
     key_store: Option<Arc<dyn KeyStore>>,
     clock: Clock,
     random: Random,
@@ -75,6 +94,8 @@ struct Caches {
     process: u32,
     seal: SealState,
     open: OpenState,
+    healths: Healths,
+    polls: Polls,
     child: OnceLock<Box<Caches>>,
 }
 
@@ -84,6 +105,8 @@ impl Caches {
             process: std::process::id(),
             seal: SealState::default(),
             open: OpenState::new(policy.max_entries),
+            healths: Healths::default(),
+            polls: Polls::default(),
             child: OnceLock::new(),
         }
     }
@@ -115,6 +138,12 @@ impl Keyring {
         self.shared.workspace.as_deref()
     }
 
+    /// Whether names of files and workspaces are kept out of its errors and events.
+    #[must_use]
+    pub fn is_high_business_impact(&self) -> bool {
+        self.shared.high_business_impact
+    }
+
     /// The keys that it wraps with, each a recipient of its envelopes.
     #[must_use]
     pub fn wrapping_keys(&self) -> &[KeyRef] {
@@ -130,7 +159,7 @@ impl fmt::Debug for Keyring {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Keyring")
             .field("wrap_with", &self.shared.wrap_with)
-            .field("workspace", &self.shared.workspace)
+            .field("workspace", &self.shared.workspace_in_events())
             .field("policy", &self.shared.policy)
             .finish_non_exhaustive()
     }
@@ -163,22 +192,32 @@ impl Shared {
     }
 
     /// The provider that holds a key, by its place.
-    fn provider_of(&self, key: &KeyRef) -> Result<usize> {
+    pub(crate) fn provider_of(&self, key: &KeyRef) -> Result<usize> {
         self.providers.iter().position(|p| self.owns(&**p, key)).ok_or_else(|| Error::Policy {
             problem: format!("key {key}: this keyring has no provider for it; add one when building the keyring"),
         })
     }
+
+    fn holder(&self, key: KeyId, provider: usize, wrapped_at: u64) -> Holder {
+        let caches = self.caches();
+        let is_remote = self.providers[provider].is_remote();
+        Holder {
+            health: is_remote.then(|| caches.healths.of(&key, provider)),
+            process: caches.process,
+            key,
+            provider,
+            wrapped_at,
+        }
+    }
 }
 
 /// The error for a key that was taken away while its DEK was cached.
-fn revoked(key: &KeyId) -> Error {
-    Error::Provider(
-        crate::error::ProviderError::new(
-            crate::error::ProviderErrorKind::Disabled,
-            "it is disabled or was taken away; have its owner enable it, or encrypt under another key",
-        )
-        .on_key(key),
+fn revoked(key: &KeyId) -> crate::error::ProviderError {
+    crate::error::ProviderError::new(
+        crate::error::ProviderErrorKind::Disabled,
+        "it is disabled or was taken away; have its owner enable it, or encrypt under another key",
     )
+    .on_key(key)
 }
 
 #[cfg(test)]

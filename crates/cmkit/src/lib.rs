@@ -12,6 +12,7 @@
 //! * Streams: [`Encryptor`] for [`Write`](std::io::Write), [`Decryptor`] for [`Read`](std::io::Read), [`Reader`] for random access.
 //! * Files: [`Keyring::encrypt_file`], [`Keyring::decrypt_file`], [`Keyring::open_file`].
 //! * Another key for the same data: [`Keyring::rewrap`], [`Keyring::rewrap_file`].
+//! * A new version of the same key: [`Keyring::rotation`], and [`Keyring::census`] before the old one is disabled.
 //! * A provider or a key store of your own: [`KeyProvider`], [`KeyStore`].
 //!
 //! ```
@@ -40,9 +41,11 @@
 //! The core has no network, no async runtime and no unsafe code, starts no thread that outlives a call, and reads the environment in
 //! [`default_dir`] only.
 
+mod audit;
 mod cache;
 mod capsule;
 mod cbor;
+mod census;
 mod chunked;
 mod context;
 mod crypto;
@@ -63,7 +66,10 @@ mod rewrap;
 mod seams;
 mod secret;
 mod stream;
+mod walk;
 
+pub use audit::{AuditEvent, AuditOperation, AuditSink, JsonLines};
+pub use census::{Census, SafeToDisable, Unreadable, Verdict, VersionUse};
 pub use context::EncryptionContext;
 pub use document::{decrypted_len, decrypted_len_of};
 pub use envelope::{DekId, Purpose, header_len, is_envelope};
@@ -72,13 +78,15 @@ pub use file::{AtomicFile, FileOptions, Overwrite, Progress};
 pub use inspect::{Inspection, RecipientInfo, inspect};
 pub use key_id::{KeyId, KeyRef};
 pub use key_store::{DirectoryKeyStore, KeyStore, StoredKey};
-pub use keyring::{AllowEntry, DekPolicy, Keyring, KeyringBuilder};
+pub use keyring::{
+    AllowEntry, DekPolicy, Freshness, Keyring, KeyringBuilder, Maintenance, MaintenanceThread,
+};
 pub use provider::local::{KeyInfo, KeyType, LocalKeyProvider, VersionState, default_dir};
 pub use provider::{
-    DefaultKeyProvider, KeyProvider, KeyState, UnwrapRequest, WrapAlgorithm, WrapRequest,
-    WrappedKey,
+    Answer, Call, DefaultKeyProvider, KeyProvider, KeyState, NewestKey, NewestRequest,
+    UnwrapRequest, WrapAlgorithm, WrapRequest, WrappedKey,
 };
-pub use rewrap::{Rewrap, RewrapOutcome};
+pub use rewrap::{Rewrap, RewrapOutcome, Rotate, RotateOutcome, Rotated, RotatedFile, Rotation};
 pub use secret::SecretBytes;
 pub use stream::{
     Decryptor, Encryptor, HeaderPadding, ReadAt, Reader, SeekReadAt, StreamOptions, error_from_io,

@@ -4,9 +4,11 @@ use crate::error::ProviderError;
 use crate::key_id::{KeyId, KeyRef};
 use crate::secret::SecretBytes;
 
+mod call;
 mod default_key;
 pub(crate) mod local;
 
+pub use call::{Answer, Call};
 pub use default_key::DefaultKeyProvider;
 
 /// Holds key-encryption keys and wraps and unwraps data keys with them; the KEK itself never leaves it.
@@ -44,6 +46,24 @@ pub trait KeyProvider: Send + Sync {
         let _ = key;
         KeyState::Active
     }
+
+    /// Whether keys can be taken away without this provider noticing by itself, as in a service over a network.
+    ///
+    /// A keyring then keeps count of when such a key last worked, asks again while its DEKs are in use, and lets them go when the answer is no or
+    /// stays out for too long. By default no: [`state`](Self::state) is always right.
+    fn is_remote(&self) -> bool {
+        false
+    }
+
+    /// The newest version of a key, after checking that it may be used to wrap; asked about once an hour, so that rotations are noticed and a
+    /// change of the key's rules is too. `None`, the default: this provider can't tell.
+    ///
+    /// # Errors
+    /// A [`ProviderError`]: what [`wrap`](Self::wrap) would say.
+    fn newest(&self, request: &NewestRequest<'_>) -> Result<Option<NewestKey>, ProviderError> {
+        let _ = request;
+        Ok(None)
+    }
 }
 
 /// What to wrap, with which key.
@@ -53,13 +73,26 @@ pub struct WrapRequest<'a> {
     pub key: &'a KeyRef,
     /// The capsule to wrap: 72 secret bytes.
     pub plaintext: &'a [u8],
+    /// The operation that this is part of, where the caller keeps account of it.
+    pub call: Option<&'a Call>,
 }
 
 impl<'a> WrapRequest<'a> {
     /// A request to wrap `plaintext` with `key`.
     #[must_use]
     pub fn new(key: &'a KeyRef, plaintext: &'a [u8]) -> Self {
-        Self { key, plaintext }
+        Self {
+            key,
+            plaintext,
+            call: None,
+        }
+    }
+
+    /// The same, as part of this operation.
+    #[must_use]
+    pub fn in_call(mut self, call: &'a Call) -> Self {
+        self.call = Some(call);
+        self
     }
 }
 
@@ -72,6 +105,8 @@ pub struct UnwrapRequest<'a> {
     pub algorithm: WrapAlgorithm,
     /// The wrapped bytes: 1 to 1024, from an envelope that nobody vouched for yet.
     pub wrapped: &'a [u8],
+    /// The operation that this is part of, where the caller keeps account of it.
+    pub call: Option<&'a Call>,
 }
 
 impl<'a> UnwrapRequest<'a> {
@@ -82,8 +117,49 @@ impl<'a> UnwrapRequest<'a> {
             key,
             algorithm,
             wrapped,
+            call: None,
         }
     }
+
+    /// The same, as part of this operation.
+    #[must_use]
+    pub fn in_call(mut self, call: &'a Call) -> Self {
+        self.call = Some(call);
+        self
+    }
+}
+
+/// Of which key to find the newest version.
+#[non_exhaustive]
+pub struct NewestRequest<'a> {
+    /// The key; a version in it is ignored.
+    pub key: &'a KeyRef,
+    /// The operation that this is part of, where the caller keeps account of it.
+    pub call: Option<&'a Call>,
+}
+
+impl<'a> NewestRequest<'a> {
+    /// A request for the newest version of `key`.
+    #[must_use]
+    pub fn new(key: &'a KeyRef) -> Self {
+        Self { key, call: None }
+    }
+
+    /// The same, as part of this operation.
+    #[must_use]
+    pub fn in_call(mut self, call: &'a Call) -> Self {
+        self.call = Some(call);
+        self
+    }
+}
+
+/// The newest version of a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewestKey {
+    /// Its full id.
+    pub key: KeyId,
+    /// When it was made, in seconds since 1970, where the provider tells.
+    pub created: Option<u64>,
 }
 
 /// A wrapped DEK, and which key version wrapped it.

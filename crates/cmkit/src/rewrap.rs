@@ -1,18 +1,22 @@
 //! The same DEK under another KEK.
 
 mod file;
+mod rotate;
 mod sidecar;
 
 use subtle::ConstantTimeEq;
 
 pub use self::file::RewrapOutcome;
-pub(crate) use self::sidecar::interrupted_or;
-use crate::capsule;
-use crate::envelope::{self, DekId, Header, Padding, Purpose};
-use crate::error::{Error, Result};
+pub(crate) use self::rotate::is_envelope_file;
+pub use self::rotate::{Rotate, RotateOutcome, Rotated, RotatedFile, Rotation};
+pub(crate) use self::sidecar::{Sidecar, file_of_sidecar, interrupted_or};
+use crate::audit::AuditOperation;
+use crate::envelope::{self, Core, DekId, Header, Padding, Purpose, Recipient};
+use crate::error::{Error, ProviderError, ProviderErrorKind, Result};
 use crate::key_id::KeyRef;
+use crate::key_store::KeyStore;
 use crate::keyring::{Keyring, MacKey, bad_row};
-use crate::provider::UnwrapRequest;
+use crate::secret::Dek;
 
 /// How often one row is read again because somebody else was faster. A key store that never replaces anything ends there too.
 const MAX_LOST_RACES: u32 = 16;
@@ -22,10 +26,14 @@ const MAX_LOST_RACES: u32 = 16;
 /// The recipient whose key unwrapped the DEK is replaced by the new one. The others stay, byte for byte, unless [`only`](Self::only) drops them.
 ///
 /// A rewrap revokes nothing: an old copy of the header works for as long as the old key version works.
+///
+/// A recipient of a vault, whose key id is an `https` one, is replaced or dropped only for another key of the same host, unless
+/// [`allow_other_vault`](Self::allow_other_vault) says otherwise: a wrong name must not take data out of the hands of its key's owner.
 #[derive(Clone, Debug)]
 pub struct Rewrap {
     to: KeyRef,
     only: bool,
+    other_vault: bool,
 }
 
 impl Rewrap {
@@ -36,6 +44,7 @@ impl Rewrap {
         Self {
             to: key,
             only: false,
+            other_vault: false,
         }
     }
 
@@ -44,6 +53,31 @@ impl Rewrap {
     pub fn only(mut self) -> Self {
         self.only = true;
         self
+    }
+
+    /// Let a vault's recipient be replaced or dropped for a key that isn't in that vault.
+    #[must_use]
+    pub fn allow_other_vault(mut self) -> Self {
+        self.other_vault = true;
+        self
+    }
+
+    /// Refuses to take the data of a vault's key away from that vault. Whether it is being taken away, which was asked for.
+    fn check_vault<'a>(&self, gone: impl IntoIterator<Item = &'a KeyRef>) -> Result<bool> {
+        let left = |key: &&KeyRef| key.host().is_some() && key.host() != self.to.host();
+        let Some(old) = gone.into_iter().find(left) else {
+            return Ok(false);
+        };
+        if self.other_vault {
+            return Ok(true);
+        }
+        let message = format!(
+            "it isn't in the vault of the key that it would take the place of, {old}; name a key of that vault, or allow the exchange \
+             for another vault's if it is meant (`Rewrap::allow_other_vault`); nothing was changed"
+        );
+        Err(ProviderError::new(ProviderErrorKind::WrongVault, message)
+            .on_key(&self.to)
+            .into())
     }
 }
 
@@ -57,17 +91,11 @@ impl Keyring {
     /// # Errors
     /// * Those of [`decrypt`](Self::decrypt), up to the header.
     /// * [`Error::Policy`]: the compact form (rewrap its key store), or no provider for the new key.
-    /// * [`Error::Provider`]: the new key can't wrap, or can't unwrap what it wrapped.
+    /// * [`Error::Provider`]: the new key can't wrap, or can't unwrap what it wrapped; of kind
+    ///   [`WrongVault`](ProviderErrorKind::WrongVault): the old key is in a vault, and the new one isn't in that.
     pub fn rewrap(&self, envelope: &[u8], rewrap: &Rewrap) -> Result<Vec<u8>> {
         let header = Header::parse(envelope)?;
-        let padding = match header.padding {
-            Some(_) => Padding::Exactly(header.bytes.len()),
-            None => Padding::None,
-        };
-        let mut out = match self.rewrap_header(&header, rewrap, padding)? {
-            Some(out) => out,
-            None => self.rewrap_header_padded(&header, rewrap)?,
-        };
+        let mut out = self.rewrap_header(&header, rewrap, padding_like(&header))?;
         out.extend_from_slice(&envelope[header.bytes.len()..]);
         Ok(out)
     }
@@ -81,49 +109,22 @@ impl Keyring {
     /// * Those of [`rewrap`](Self::rewrap) and of the [`KeyStore`](crate::KeyStore).
     pub fn rewrap_key_store(&self, rewrap: &Rewrap) -> Result<usize> {
         self.refuse_reentry()?;
+        let store = self.own_key_store()?;
         let mut rewritten = 0;
-        for id in self.shared().with_key_store(|store| store.list())? {
-            rewritten += usize::from(self.rewrap_row(&id, rewrap)?);
+        for id in store.list()? {
+            let done = replace_row(&store, &id, |row| Ok(((), Some(self.rewrap(row, rewrap)?))))?;
+            rewritten += usize::from(done.is_some());
         }
         Ok(rewritten)
     }
 
-    /// Whether it was there: one removed meanwhile is no failure.
-    fn rewrap_row(&self, id: &DekId, rewrap: &Rewrap) -> Result<bool> {
-        let shared = self.shared();
-        for _ in 0..MAX_LOST_RACES {
-            let Some(row) = shared.with_key_store(|store| store.get(id))? else {
-                return Ok(false);
-            };
-            check_row(id, &row.bytes)?;
-            let new = self.rewrap(&row.bytes, rewrap)?;
-            if shared.with_key_store(|store| store.replace_if_unchanged(id, &new, &row.tag))? {
-                return Ok(true);
-            }
-        }
-        Err(Error::KeyStore {
-            problem: format!(
-                "the row of DEK {id} changed each of the {MAX_LOST_RACES} times that it was rewrapped, or the key store's tags are none; \
-                 look who else is rewrapping"
-            ),
-            retryable: true,
-        })
-    }
-
-    fn rewrap_header_padded(&self, header: &Header<'_>, rewrap: &Rewrap) -> Result<Vec<u8>> {
-        self.rewrap_header(header, rewrap, Padding::FileBlock)?
-            .ok_or(Error::Internal {
-                problem: "a header can't be padded",
-            })
-    }
-
-    /// The new header; `None` when it can't have the length that `padding` asks for.
+    /// The new header, padded to the length of the old one where the old one is padded or a file's, or else to whole blocks.
     fn rewrap_header(
         &self,
         header: &Header<'_>,
         rewrap: &Rewrap,
         padding: Padding,
-    ) -> Result<Option<Vec<u8>>> {
+    ) -> Result<Vec<u8>> {
         if header.is_compact() {
             return Err(Error::Policy {
                 problem:
@@ -131,36 +132,114 @@ impl Keyring {
                         .into(),
             });
         }
-        let unwrapped = self.unwrap_header(header, &rewrap.to)?;
-        let shared = self.shared();
-        let (new_key, new_recipient) = shared.wrap(&unwrapped.dek, &header.core, &rewrap.to)?;
+        let unwrapped = self.unwrap_header(header, Some(&rewrap.to))?;
+        let goes =
+            |(place, _): &(usize, &Recipient<'_>)| rewrap.only || *place == unwrapped.recipient;
+        let gone = header.recipients.iter().enumerate().filter(goes);
+        let leaves_vault = rewrap.check_vault(gone.map(|(_, recipient)| &*recipient.key_id))?;
 
-        // A wrap that can't be unwrapped would lose the data: look before anything is stored.
-        let written = envelope::decode_recipient(&new_recipient)?;
-        let request = UnwrapRequest::new(&written.key_id, written.algorithm, written.wrapped);
-        let capsule = shared.unwrap_by(&new_key, &request)?;
-        let again = capsule::open(capsule.expose(), &header.core)?;
-        if !bool::from(again.expose().ct_eq(unwrapped.dek.expose())) {
-            return Err(Error::AuthenticationFailed);
+        let new = self.wrap_checked(&unwrapped.dek, &header.core, &rewrap.to)?;
+        let new_id = envelope::decode_recipient(&new)?.key_id;
+        if leaves_vault {
+            let shared = self.shared();
+            shared.record_change(
+                AuditOperation::OtherVault,
+                shared.provider_of(&new_id)?,
+                &new_id,
+            );
         }
-
         let mut recipients: Vec<&[u8]> = Vec::with_capacity(header.recipients.len());
         for (place, old) in header.recipients.iter().enumerate() {
             if place == unwrapped.recipient {
-                recipients.push(&new_recipient);
-            } else if !rewrap.only && old.key_id != written.key_id {
+                recipients.push(&new);
+            } else if !rewrap.only && old.key_id != new_id {
                 recipients.push(old.encoded);
             }
         }
-        let mac_key = MacKey::of(&unwrapped.dek);
-        envelope::build(header.core_bytes, &recipients, padding, |bytes| {
-            mac_key.mac(bytes)
-        })
+        build_anew(header, &recipients, padding, &unwrapped.dek)
+    }
+
+    /// The recipient of a DEK wrapped by this key.
+    ///
+    /// A wrap that can't be unwrapped would lose the data: it is looked at before anything is stored.
+    fn wrap_checked(&self, dek: &Dek, core: &Core, key: &KeyRef) -> Result<Vec<u8>> {
+        let (_, recipient) = self.shared().wrap(dek, core, key)?;
+        self.check_wrap(dek, core, &envelope::decode_recipient(&recipient)?)?;
+        Ok(recipient)
+    }
+
+    /// That a recipient's key unwraps this very DEK.
+    fn check_wrap(&self, dek: &Dek, core: &Core, recipient: &Recipient<'_>) -> Result<()> {
+        let again = self.shared().unwrap_again(recipient, core)?;
+        if bool::from(again.expose().ct_eq(dek.expose())) {
+            Ok(())
+        } else {
+            Err(Error::AuthenticationFailed)
+        }
     }
 }
 
+/// How much padding the header of an envelope in memory gets when it is made anew.
+fn padding_like(header: &Header<'_>) -> Padding {
+    match header.padding {
+        Some(_) => Padding::Exactly(header.bytes.len()),
+        None => Padding::None,
+    }
+}
+
+/// A header with other recipients, of the length that `padding` asks for or else of whole blocks.
+fn build_anew(
+    header: &Header<'_>,
+    recipients: &[impl AsRef<[u8]>],
+    padding: Padding,
+    dek: &Dek,
+) -> Result<Vec<u8>> {
+    let mac_key = MacKey::of(dek);
+    let build = |padding| {
+        envelope::build(header.core_bytes, recipients, padding, |bytes| {
+            mac_key.mac(bytes)
+        })
+    };
+    match build(padding)? {
+        Some(new) => Ok(new),
+        None => build(Padding::FileBlock)?.ok_or(Error::Internal {
+            problem: "a header can't be padded",
+        }),
+    }
+}
+
+/// Puts what `make` gives in the place of a row, if it gives something; `None`: there is no such row any more.
+///
+/// A row that changes meanwhile is read again, so that nobody's change is undone.
+fn replace_row<T>(
+    store: &dyn KeyStore,
+    id: &DekId,
+    mut make: impl FnMut(&[u8]) -> Result<(T, Option<Vec<u8>>)>,
+) -> Result<Option<T>> {
+    for _ in 0..MAX_LOST_RACES {
+        let Some(row) = store.get(id)? else {
+            return Ok(None);
+        };
+        check_row(id, &row.bytes)?;
+        let (made, new) = make(&row.bytes)?;
+        let Some(new) = new else {
+            return Ok(Some(made));
+        };
+        if store.replace_if_unchanged(id, &new, &row.tag)? {
+            return Ok(Some(made));
+        }
+    }
+    Err(Error::KeyStore {
+        problem: format!(
+            "the row of DEK {id} changed each of the {MAX_LOST_RACES} times that it was rewrapped, or the key store's tags are none; \
+             look who else is rewrapping"
+        ),
+        retryable: true,
+    })
+}
+
 /// That the row is this DEK's, and nothing else than a row: to rewrap another one would hide that it is in the wrong place.
-fn check_row(id: &DekId, row: &[u8]) -> Result<()> {
+pub(crate) fn check_row(id: &DekId, row: &[u8]) -> Result<()> {
     let fits = |h: Header<'_>| {
         h.core.dek_id == *id
             && h.core.purpose == Purpose::KeyStore

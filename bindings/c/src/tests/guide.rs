@@ -2,7 +2,12 @@
 
 use super::read;
 
-const EXAMPLES: &[&str] = &["examples/c/encrypt.c", "examples/cpp/encrypt.cpp"];
+const EXAMPLES: &[&str] = &[
+    "examples/c/encrypt.c",
+    "examples/c/node_daemon.c",
+    "examples/cpp/encrypt.cpp",
+    "examples/cpp/key_vault.cpp",
+];
 
 /// The blocks of code in a document that are marked as one of these languages.
 fn blocks(document: &str, languages: &[&str]) -> Vec<String> {
@@ -23,7 +28,7 @@ fn blocks(document: &str, languages: &[&str]) -> Vec<String> {
 fn the_guide_shows_the_examples() {
     let examples: Vec<String> = EXAMPLES.iter().map(|path| read(path)).collect();
     let blocks = blocks(&read("docs/guides/c.md"), &["c", "cpp"]);
-    assert_eq!(blocks.len(), 2);
+    assert_eq!(blocks.len(), 5);
     for block in blocks {
         assert!(
             examples.iter().any(|example| example.contains(&block)),

@@ -6,18 +6,40 @@ from typing import Final, Literal, TypeAlias, final
 from typing_extensions import Buffer
 
 from ._io import Decryptor, Encryptor, _Readable, _Seekable, _Writable
-from ._types import Inspection, KeyInfo, KeyProvider, KeyStore, KeyType
+from ._types import (
+    AuditEvent,
+    DoctorReport,
+    Inspection,
+    KeyInfo,
+    KeyProvider,
+    KeyStore,
+    KeyType,
+    Maintenance,
+    NewestKey,
+    Rotated,
+    RotatedFile,
+    TokenCredential,
+    Verdict,
+    VersionUse,
+    WrapAlgorithm,
+)
 
 __all__ = [
     "AllowHost",
+    "Census",
     "DekPolicy",
     "DirectoryKeyStore",
     "ERROR_CLASSES",
+    "Freshness",
+    "KeyEncryptionKey",
+    "KeyVaultProvider",
     "Keyring",
     "LocalKeyProvider",
+    "MaintenanceContext",
     "RawDecryptor",
     "RawEncryptor",
     "RawReader",
+    "Rotation",
     "__version__",
     "decrypted_len",
     "default_dir",
@@ -36,7 +58,9 @@ ERROR_CLASSES: Final[dict[str, type[Exception]]]
 _Path: TypeAlias = str | os.PathLike[str]
 _Context: TypeAlias = Mapping[str, str] | None
 _Progress: TypeAlias = Callable[[int, int | None], object]
-_Provider: TypeAlias = LocalKeyProvider | KeyProvider
+_Provider: TypeAlias = LocalKeyProvider | KeyVaultProvider | KeyProvider
+_Audit: TypeAlias = _Path | Callable[[AuditEvent], object]
+_Named: TypeAlias = Literal["auto", "app-service", "arc", "azure-ml", "workload", "client-secret", "imds", "cli"]
 _Allow: TypeAlias = str | AllowHost | Iterable[str | AllowHost]
 
 @final
@@ -57,6 +81,54 @@ class LocalKeyProvider:
     def import_key(self, key: str, text: str | Buffer) -> str: ...
     def export_key(self, id: str) -> bytes: ...
     def export_public(self, id: str, format: Literal["pem", "jwk"] = "pem") -> str: ...
+
+@final
+class KeyVaultProvider:
+    """KEKs in Azure Key Vault and Managed HSM: https://VAULT.vault.azure.net/keys/NAME[/VERSION]. Nothing is contacted before the first operation.
+
+    key_id: one key or several, whose vaults it may talk to; allow_hosts: further vaults. credential: None, the first managed identity, workload identity or
+    client secret that the environment has; the name of one; or an object of azure-identity. client_id: of a user-assigned identity or an application.
+    ca_file: PEM with roots to trust besides the system's. allow_rsa_2048: RSA keys of 2048 bits, too. no_get: never ask for the key itself. timeout: for
+    one call with its retries, 1 to 600 seconds; signing in comes on top, up to 90 s the first time. audience: for private clouds, the host suffix and what
+    its tokens are for.
+    """
+
+    def __new__(
+        cls,
+        key_id: str | Iterable[str],
+        credential: _Named | TokenCredential | None = None,
+        *,
+        client_id: str | None = None,
+        ca_file: _Path | None = None,
+        allow_hosts: str | Iterable[str] | None = None,
+        allow_rsa_2048: bool = False,
+        no_get: bool = False,
+        timeout: float | None = None,
+        audience: dict[str, str] | None = None,
+    ) -> KeyVaultProvider: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def keys(self) -> tuple[str, ...]: ...
+    @property
+    def hosts(self) -> tuple[str, ...]: ...
+    @property
+    def identity(self) -> str: ...
+    def doctor(self, key_id: str | None = None) -> DoctorReport: ...
+
+@final
+class KeyEncryptionKey:
+    """A key that wraps other libraries' data keys: what azure-storage-blob takes as key_encryption_key.
+
+    Without a version in key_id it finds the newest one when it is first used and keeps to it; a new object follows a rotation. Over a keyring, its allow-list,
+    call_timeout and audit hold. Nothing is cached.
+    """
+
+    def __new__(cls, provider: Keyring | _Provider, key_id: str) -> KeyEncryptionKey: ...
+    def wrap_key(self, key: Buffer) -> bytes: ...
+    def unwrap_key(self, key: Buffer, algorithm: str) -> bytes: ...
+    def get_kid(self) -> str: ...
+    def get_key_wrap_algorithm(self) -> WrapAlgorithm: ...
 
 @final
 class DirectoryKeyStore:
@@ -92,6 +164,28 @@ class DekPolicy:
     def __ne__(self, other: object, /) -> bool: ...
 
 @final
+class Freshness:
+    """How often keys of remote providers are asked about, and how soon their DEKs stop serving without an answer; all in seconds.
+
+    soft: asked again so long after the last yes, by maintain(); 10 or more. hard: DEKs stop serving; 60 to 7200. failover: so long may another key of the
+    same envelope serve instead; at most 7 days. poll: how often the newest version of wrapping keys is asked for; 60 to 86400.
+    """
+
+    def __new__(
+        cls, *, soft: float = 300.0, hard: float = 600.0, failover: float = 86_400.0, poll: float = 3600.0
+    ) -> Freshness: ...
+    @property
+    def soft(self) -> float: ...
+    @property
+    def hard(self) -> float: ...
+    @property
+    def failover(self) -> float: ...
+    @property
+    def poll(self) -> float: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __ne__(self, other: object, /) -> bool: ...
+
+@final
 class AllowHost:
     """Allows every key of one https host, given as in a key id, with its port if it has one. Exact, never a suffix."""
 
@@ -105,8 +199,10 @@ class AllowHost:
 class Keyring:
     """The keys that data is encrypted under and may be decrypted with, for one workspace. Thread-safe.
 
-    keys: ids of the keys to wrap with, each a recipient; without them, and with a LocalKeyProvider, local:default, which the first encryption
-    makes. An empty list: only decrypt. allow: other keys that may unwrap.
+    keys: ids of the keys to wrap with, each a recipient; without them, those that KeyVaultProviders were given, else, with a LocalKeyProvider,
+    local:default, which the first encryption makes. An empty list: only decrypt. allow: other keys that may unwrap. call_timeout: seconds after which a
+    provider's call is given up, retries included. audit: a file that gets a line of JSON, or a function that gets an AuditEvent, for each operation of a
+    provider. high_business_impact: no names of files and workspaces in exceptions, events and repr().
     """
 
     def __new__(
@@ -118,6 +214,10 @@ class Keyring:
         allow: _Allow | None = None,
         policy: DekPolicy | None = None,
         key_store: DirectoryKeyStore | KeyStore | None = None,
+        freshness: Freshness | None = None,
+        call_timeout: float | None = None,
+        audit: _Audit | None = None,
+        high_business_impact: bool = False,
     ) -> Keyring: ...
     @staticmethod
     def local(
@@ -126,6 +226,10 @@ class Keyring:
         allow: _Allow | None = None,
         policy: DekPolicy | None = None,
         key_store: DirectoryKeyStore | KeyStore | None = None,
+        freshness: Freshness | None = None,
+        call_timeout: float | None = None,
+        audit: _Audit | None = None,
+        high_business_impact: bool = False,
     ) -> Keyring: ...
     @property
     def workspace(self) -> str | None: ...
@@ -159,9 +263,74 @@ class Keyring:
         overwrite: bool = False,
         progress: _Progress | None = None,
     ) -> int: ...
-    def rewrap(self, data: Buffer, to: str, *, only: bool = False) -> bytes: ...
-    def rewrap_file(self, path: _Path, to: str, *, only: bool = False) -> Literal["in place", "copied"]: ...
-    def rewrap_key_store(self, to: str, *, only: bool = False) -> int: ...
+    def rewrap(self, data: Buffer, to: str, *, only: bool = False, allow_other_vault: bool = False) -> bytes: ...
+    def rewrap_file(
+        self, path: _Path, to: str, *, only: bool = False, allow_other_vault: bool = False
+    ) -> Literal["in place", "copied"]: ...
+    def rewrap_key_store(self, to: str, *, only: bool = False, allow_other_vault: bool = False) -> int: ...
+    def rotation(self, *, keep_old: float = 86_400.0, dry_run: bool = False) -> Rotation: ...
+    def maintain(self) -> Maintenance: ...
+    def maintenance(self) -> MaintenanceContext: ...
+
+@final
+class MaintenanceContext:
+    """What Keyring.maintenance() gives: a thread calls maintain() during the with block. A forked child has none, and may begin its own."""
+
+    def __enter__(self) -> MaintenanceContext: ...
+    def __exit__(self, *_exception: object) -> None: ...
+
+@final
+class Rotation:
+    """The newest versions of a keyring's wrapping keys as of now, to bring any number of envelopes to; from Keyring.rotation().
+
+    Where an envelope has a wrap by an older version, one by the newest is added and the older kept for keep_old seconds; the same call made later drops it. A
+    function that is told of each file or row gets its name and a RotatedFile or an exception; when it raises, the walk ends.
+    """
+
+    @property
+    def newest(self) -> tuple[NewestKey, ...]: ...
+    def rotate(self, data: Buffer) -> Rotated: ...
+    def rotate_file(self, path: _Path) -> RotatedFile: ...
+    def rotate_paths(
+        self, paths: _Path | Iterable[_Path], on_file: Callable[[str, RotatedFile | Exception], object]
+    ) -> None: ...
+    def rotate_key_store(self, on_row: Callable[[str, RotatedFile | Exception], object]) -> None: ...
+
+@final
+class Census:
+    """A count of the key versions that envelopes are wrapped by. Takes no key and no network: headers are read, and nothing of them is authenticated.
+
+    Begin it, add everything that there is, then ask safe_to_disable(), with the key's newest version from Rotation.newest. poll_interval and dek_age: how
+    long, in seconds, writers may take to notice a new version, and how old a data key gets that they still encrypt under.
+    """
+
+    def __new__(cls, keyring: Keyring) -> Census: ...
+    @property
+    def begun(self) -> int: ...
+    @property
+    def versions(self) -> tuple[VersionUse, ...]: ...
+    @property
+    def headers(self) -> int: ...
+    @property
+    def rows(self) -> int: ...
+    @property
+    def compact(self) -> int: ...
+    @property
+    def skipped(self) -> int: ...
+    @property
+    def links(self) -> int: ...
+    @property
+    def unreadable_count(self) -> int: ...
+    @property
+    def unreadable(self) -> tuple[tuple[str, str], ...]: ...
+    def add_envelope(self, data: Buffer) -> None: ...
+    def add_file(self, path: _Path) -> None: ...
+    def add_path(self, path: _Path) -> None: ...
+    def add_key_store(self, store: Keyring | DirectoryKeyStore | KeyStore) -> None: ...
+    def add_unreadable(self, name: str, problem: str) -> None: ...
+    def safe_to_disable(
+        self, key_id: str, newest: NewestKey, *, poll_interval: float = 3600.0, dek_age: float = 3600.0
+    ) -> Verdict: ...
 
 def is_envelope(data: Buffer) -> bool:
     """Whether data begins as an envelope that this version may read."""

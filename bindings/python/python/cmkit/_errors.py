@@ -48,30 +48,56 @@ class KeyNotAllowedError(PolicyError):
     """None of the envelope's keys is on the allow-list. No provider was called."""
 
 
-class _KeyError(CmkitError):
-    def __init__(self, message: str = "", *, key_id: str | None = None, request_id: str | None = None) -> None:
+class _AnswerError(CmkitError):
+    """What a key provider answered, and how to find it in its logs."""
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        key_id: str | None = None,
+        request_id: str | None = None,
+        client_request_id: str | None = None,
+        code: str | None = None,
+        region: str | None = None,
+    ) -> None:
         super().__init__(message)
         self.key_id = key_id
         self.request_id = request_id
+        self.client_request_id = client_request_id
+        self.code = code
+        self.region = region
 
 
-class KeyNotFoundError(_KeyError):
+class KeyNotFoundError(_AnswerError):
     """No such key or version."""
 
 
-class KeyDisabledError(_KeyError):
+class KeyDisabledError(_AnswerError):
     """The key version is disabled."""
 
 
-class AccessDeniedError(_KeyError):
+class AccessDeniedError(_AnswerError):
     """The provider, or the file system, refuses access to the key."""
 
 
-class KeyUnusableError(_KeyError):
+class KeyUnusableError(_AnswerError):
     """The key is there and can't be used: its file is damaged, or it can't do this."""
 
 
-class ProviderError(CmkitError):
+class KeyDeletedError(KeyNotFoundError):
+    """The key was deleted; its owner can perhaps recover it."""
+
+
+class KeyPolicyError(_AnswerError, PolicyError):
+    """The key doesn't meet a rule for keys; the message says which."""
+
+
+class WrongVaultError(_AnswerError, PolicyError):
+    """Another vault or key than the one that was asked for."""
+
+
+class ProviderError(_AnswerError):
     """A key provider failed."""
 
     _RETRYABLE = False
@@ -82,14 +108,22 @@ class ProviderError(CmkitError):
         *,
         retryable: bool | None = None,
         retry_after: float | None = None,
-        request_id: str | None = None,
         key_id: str | None = None,
+        request_id: str | None = None,
+        client_request_id: str | None = None,
+        code: str | None = None,
+        region: str | None = None,
     ) -> None:
-        super().__init__(message)
+        super().__init__(
+            message,
+            key_id=key_id,
+            request_id=request_id,
+            client_request_id=client_request_id,
+            code=code,
+            region=region,
+        )
         self.retryable = self._RETRYABLE if retryable is None else retryable
         self.retry_after = retry_after
-        self.request_id = request_id
-        self.key_id = key_id
 
 
 class ThrottledError(ProviderError):

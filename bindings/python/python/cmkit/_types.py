@@ -59,6 +59,157 @@ class KeyInfo:
     """Whether it is the one that wrapping without a version uses."""
 
 
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that KeyVaultProvider.doctor() tried."""
+
+    name: str
+    """What: sign-in, get, enabled and dates, key type and size, key operations, soft delete, purge protection, exportable, wrap, unwrap, latency."""
+    outcome: Literal["pass", "fail", "skipped"]
+    """Skipped: something before it failed, or it isn't allowed. Nothing is known about it."""
+    detail: str
+    """What was found, or what is wrong and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class DoctorReport:
+    """What KeyVaultProvider.doctor() found. str() of it is a table, a line for each check."""
+
+    key_id: str
+    """The key, with the version that was tried if it is known."""
+    identity: str
+    """As whom, and what that was chosen by."""
+    rows: tuple[Check, ...]
+    """In the order in which they were tried."""
+
+    @property
+    def is_healthy(self) -> bool:
+        """Whether nothing failed. What was skipped may still be wrong."""
+        return all(row.outcome != "fail" for row in self.rows)
+
+    @property
+    def is_verified(self) -> bool:
+        """Whether everything was tried and all right."""
+        return all(row.outcome == "pass" for row in self.rows)
+
+    def __str__(self) -> str:
+        words = {"pass": "pass", "fail": "FAIL", "skipped": "skip"}
+        lines = [f"{words[row.outcome]}  {row.name:18}  {row.detail}" for row in self.rows]
+        return "\n".join([f"key {self.key_id}", f"as  {self.identity}", *lines])
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEvent:
+    """One operation of a key provider, or what came of one: ids and outcomes, never content or names of files."""
+
+    time: int
+    """When it ended, in milliseconds since 1970."""
+    operation: str
+    """wrap, unwrap, newest, revoked, recovered, unavailable or other_vault."""
+    provider: str
+    key_id: str
+    """With the version that was used, where that is known."""
+    outcome: str
+    """ok, or the kind of error: the first column of docs/errors.md."""
+    code: str | None
+    """The provider's own code for the failure."""
+    call_id: str
+    """The keyring's id of the operation, which the provider was told; in Azure's log it is the correlation id."""
+    request_id: str | None
+    region: str | None
+    http_status: int | None
+    attempts: int
+    """Requests that were sent for it; 0 where the provider doesn't count."""
+    duration: float
+    """Seconds."""
+    workspace: str | None
+    """None also with high_business_impact."""
+
+
+@dataclass(frozen=True, slots=True)
+class Maintenance:
+    """What Keyring.maintain() did."""
+
+    calls: int
+    """Calls to providers that were made."""
+    problems: tuple[Exception, ...]
+    """What went wrong, at most one exception a key. Data keys of keys that were taken away are wiped already."""
+    next: float
+    """Seconds until the next call is due: 1 to 30."""
+
+
+RotateOutcome: TypeAlias = (
+    Literal["not_ours"]
+    | Literal["up_to_date"]
+    | Literal["waiting"]
+    | Literal["finished"]
+    | Literal["replaced"]
+    | Literal["added"]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class NewestKey:
+    """The newest version of a key."""
+
+    key_id: str
+    created: int | None
+    """When it was made, in seconds since 1970, where the provider tells."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rotated:
+    """What became, or would become, of an envelope in memory."""
+
+    outcome: RotateOutcome
+    """not_ours: no recipient is a wrapping key. up_to_date: by the newest version alone. waiting: by the newest version, and the old wrap is kept for now.
+    finished: old wraps were dropped. replaced: the new wrap took the old one's place. added: the new wrap stands beside the old one."""
+    old_kept_until: int | None
+    """Until when an old wrap is kept, in seconds since 1970."""
+    envelope: bytes | None
+    """What to store in the old one's place; None when nothing changed, and in a dry run."""
+
+
+@dataclass(frozen=True, slots=True)
+class RotatedFile:
+    """What became, or would become, of a file or a row of a key store."""
+
+    outcome: RotateOutcome
+    old_kept_until: int | None
+    """Until when an old wrap is kept, in seconds since 1970."""
+    written: Literal["in place", "copied"] | None
+    """None: it wasn't."""
+
+
+@dataclass(frozen=True, slots=True)
+class VersionUse:
+    """How much one key version is used."""
+
+    key_id: str
+    headers: int
+    """Headers that have a wrap by it."""
+    only_key: int
+    """Those of them that nothing else opens."""
+    old_kept: int
+    """Those of them that have a newer version's wrap beside it."""
+    oldest_wrap: int
+    """In seconds since 1970."""
+    newest_wrap: int
+    example: str | None
+    """One of the files or rows that have it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether a key version may be disabled without taking any data away. True only if it may."""
+
+    reasons: tuple[str, ...]
+    """Why not; empty for a yes."""
+
+    def __bool__(self) -> bool:
+        return not self.reasons
+
+
 class WrappedKey(NamedTuple):
     """What KeyProvider.wrap returns."""
 
@@ -80,12 +231,16 @@ class KeyProvider(Protocol):
     """Holds KEKs; write one for a key service of your own.
 
     Called from any thread, several at a time, with no lock held, when a DEK is new, unknown or too old. Raise cmkit's exceptions
-    (KeyNotFoundError, KeyDisabledError, AccessDeniedError, KeyUnusableError, ThrottledError, UnavailableError, IdentityError,
+    (KeyNotFoundError, KeyDeletedError, KeyDisabledError, AccessDeniedError, KeyUnusableError, ThrottledError, UnavailableError, IdentityError,
     ProviderError; AuthenticationError when the wrapped bytes are not what the key wrapped): callers get the same class. Any other exception becomes a
     ProviderError with that one as its __cause__. Calling the keyring that is calling is an error.
 
-    Two more methods are optional: owns(key_id: str) -> bool, by default whether the id's scheme is the name; and
-    state(key_id: str) -> KeyState, asked on every use of a cached DEK, so it must be fast; by default "active".
+    Three more methods are optional: owns(key_id: str) -> bool, by default whether the id's scheme is the name; state(key_id: str) -> KeyState, asked on
+    every use of a cached DEK, so it must be fast, by default "active"; and newest(key_id: str) -> str | None, the full id of a key's newest version,
+    asked about once an hour.
+
+    An optional attribute, remote: bool, says that keys can be taken away without this object noticing, as in a service over a network. Then the keyring
+    asks again while a key's DEKs are in use (Freshness).
     """
 
     @property
@@ -97,6 +252,28 @@ class KeyProvider(Protocol):
 
     def unwrap(self, key_id: str, algorithm: WrapAlgorithm, wrapped: bytes, /) -> bytes:
         """Gives back what wrap() wrapped, with exactly this key version."""
+
+
+class AccessToken(Protocol):
+    """What a credential gives."""
+
+    @property
+    def token(self) -> str:
+        """The token."""
+
+    @property
+    def expires_on(self) -> int:
+        """Until when it is good, in seconds since 1970."""
+
+
+class TokenCredential(Protocol):
+    """An object that signs in: every synchronous credential of azure-identity. Where it has get_token_info(*scopes, options=...), that is called instead.
+
+    Called from any thread, one call at a time, and its tokens are cached. What it raises becomes an IdentityError with that exception as its __cause__.
+    """
+
+    def get_token(self, *scopes: str, claims: str | None = None) -> AccessToken:
+        """A token for https://vault.azure.net/.default or whatever the vault takes; claims are what it demands besides."""
 
 
 class KeyStore(Protocol):

@@ -174,16 +174,12 @@ pub(super) fn check_destination(destination: &Path, overwrite: Overwrite) -> Res
     // Through links, so that nothing is put in the place of a link to a device.
     match fs::metadata(destination) {
         Ok(there) if there.is_dir() => {
-            return Err(Error::invalid(format!(
-                "{} is a directory; name a file in it",
-                destination.display()
-            )));
+            let problem = "it is a directory; name a file in it";
+            return Err(Error::invalid(problem).in_file(destination));
         }
         Ok(there) if !there.is_file() => {
-            return Err(Error::invalid(format!(
-                "{} is a device or a pipe; write a stream to it instead",
-                destination.display()
-            )));
+            let problem = "it is a device or a pipe; write a stream to it instead";
+            return Err(Error::invalid(problem).in_file(destination));
         }
         _ => {}
     }
@@ -202,7 +198,7 @@ fn already_exists(destination: &Path) -> Error {
 
 fn file_name(path: &Path) -> Result<&OsStr> {
     path.file_name()
-        .ok_or_else(|| Error::invalid(format!("{} has no file name", path.display())))
+        .ok_or_else(|| Error::invalid("it has no file name").in_file(path))
 }
 
 fn temporary_name(name: &OsStr) -> Result<OsString> {

@@ -34,12 +34,15 @@ impl Keyring {
         context: &EncryptionContext,
         options: &FileOptions,
     ) -> Result<u64> {
-        let source = Source::open(source, destination, options)?;
-        if source.metadata.is_file() {
-            self.decrypt_striped(source, destination, context, options)
-        } else {
-            self.decrypt_streamed(source, destination, context, options)
-        }
+        let decrypt = || {
+            let source = Source::open(source, destination, options)?;
+            if source.metadata.is_file() {
+                self.decrypt_striped(source, destination, context, options)
+            } else {
+                self.decrypt_streamed(source, destination, context, options)
+            }
+        };
+        decrypt().map_err(|e| self.discreet(e))
     }
 
     /// Random access to the plaintext of a file; as [`reader`](Self::reader), and errors name the file. A header left half-written by an interrupted
@@ -49,12 +52,15 @@ impl Keyring {
     /// * Those of [`reader`](Self::reader).
     /// * [`Error::InvalidArgument`]: it is a directory.
     pub fn open_file(&self, path: &Path, context: &EncryptionContext) -> Result<Reader<File>> {
-        let file = File::open(path).map_err(|e| Error::io_at("open", path, e))?;
-        let metadata = file.metadata().map_err(|e| Error::io_at("read", path, e))?;
-        if metadata.is_dir() {
-            return Err(Error::invalid(format!("{} is a directory", path.display())));
-        }
-        self.open_opened(path, file, context)
+        let open = || {
+            let file = File::open(path).map_err(|e| Error::io_at("open", path, e))?;
+            let metadata = file.metadata().map_err(|e| Error::io_at("read", path, e))?;
+            if metadata.is_dir() {
+                return Err(Error::invalid("it is a directory").in_file(path));
+            }
+            self.open_opened(path, file, context)
+        };
+        open().map_err(|e| self.discreet(e))
     }
 
     fn open_opened(

@@ -61,14 +61,17 @@ impl Keyring {
         context: &EncryptionContext,
         options: &FileOptions,
     ) -> Result<u64> {
-        let source = Source::open(source, destination, options)?;
-        let total = source.metadata.len();
-        if source.metadata.is_file() && total >= MIN_STRIPED {
-            self.encrypt_striped(&source, destination, context, options)?;
-            Ok(total)
-        } else {
-            self.encrypt_streamed(source, destination, context, options)
-        }
+        let encrypt = || {
+            let source = Source::open(source, destination, options)?;
+            let total = source.metadata.len();
+            if source.metadata.is_file() && total >= MIN_STRIPED {
+                self.encrypt_striped(&source, destination, context, options)?;
+                Ok(total)
+            } else {
+                self.encrypt_streamed(source, destination, context, options)
+            }
+        };
+        encrypt().map_err(|e| self.discreet(e))
     }
 
     fn encrypt_striped(
@@ -85,6 +88,7 @@ impl Keyring {
             &key.draw_salt()?,
             &key.body_context(context),
         );
+        let message = message.watched_by(key.guard());
         slots_len(total)?;
         let mut out = AtomicFile::create(destination, options.overwrite)?;
         let write_fail = |e| Error::io_at("write", destination, e);

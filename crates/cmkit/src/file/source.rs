@@ -20,16 +20,12 @@ impl<'a> Source<'a> {
         let file = File::open(path).map_err(|e| Error::io_at("open", path, e))?;
         let metadata = file.metadata().map_err(|e| Error::io_at("read", path, e))?;
         if metadata.is_dir() {
-            return Err(Error::invalid(format!(
-                "{} is a directory; pack it into one file first",
-                path.display()
-            )));
+            let problem = "it is a directory; pack it into one file first";
+            return Err(Error::invalid(problem).in_file(path));
         }
         if same_file(path, &metadata, destination) {
-            return Err(Error::invalid(format!(
-                "{} is source and destination; give another destination",
-                path.display()
-            )));
+            let problem = "it is source and destination; give another destination";
+            return Err(Error::invalid(problem).in_file(path));
         }
         check_destination(destination, options.overwrite)?;
         Ok(Self {

@@ -1,5 +1,6 @@
 //! A key store in a directory: one file a DEK, `ID.dek`.
 
+use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
@@ -46,6 +47,11 @@ impl DirectoryKeyStore {
         Ok(Self { path })
     }
 
+    /// The store in a directory that is one already.
+    pub(crate) fn at(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into() }
+    }
+
     fn row_path(&self, id: &DekId) -> PathBuf {
         self.path.join(format!("{id}{SUFFIX}"))
     }
@@ -71,6 +77,11 @@ impl DirectoryKeyStore {
         write().map_err(|e| Error::io_at("write the key store's file", &path, e))?;
         Ok(temporary)
     }
+}
+
+/// The DEK whose row has this file name, if it is the name of one.
+pub(crate) fn row_id(name: &OsStr) -> Option<DekId> {
+    name.to_str()?.strip_suffix(SUFFIX)?.parse().ok()
 }
 
 struct Temporary(PathBuf);
@@ -137,8 +148,7 @@ impl KeyStore for DirectoryKeyStore {
         let mut ids = Vec::new();
         for entry in fs::read_dir(&self.path).map_err(fail)? {
             let name = entry.map_err(fail)?.file_name();
-            let id = name.to_str().and_then(|n| n.strip_suffix(SUFFIX));
-            ids.extend(id.and_then(|id| id.parse::<DekId>().ok()));
+            ids.extend(row_id(&name));
         }
         Ok(ids)
     }

@@ -1,9 +1,12 @@
 //! Setting up a keyring.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use super::freshness::Freshness;
 use super::policy::{AllowEntry, DekPolicy};
 use super::{Caches, Keyring, Shared};
+use crate::audit::AuditSink;
 use crate::envelope::MAX_RECIPIENTS;
 use crate::error::{Error, Result};
 use crate::key_id::{KeyRef, MAX_ID_LEN};
@@ -19,6 +22,10 @@ pub struct KeyringBuilder {
     allow: Vec<AllowEntry>,
     workspace: Option<String>,
     policy: DekPolicy,
+    freshness: Freshness,
+    call_timeout: Option<Duration>,
+    audit: Vec<Arc<dyn AuditSink>>,
+    high_business_impact: bool,
     key_store: Option<Arc<dyn KeyStore>>,
     clock: Clock,
     random: Random,
@@ -32,6 +39,10 @@ impl Default for KeyringBuilder {
             allow: Vec::new(),
             workspace: None,
             policy: DekPolicy::default(),
+            freshness: Freshness::default(),
+            call_timeout: None,
+            audit: Vec::new(),
+            high_business_impact: false,
             key_store: None,
             clock: Clock::System,
             random: Random::System,
@@ -71,6 +82,31 @@ impl KeyringBuilder {
         self
     }
 
+    /// How often keys of remote providers are asked again, and how soon their DEKs stop serving without an answer.
+    pub fn freshness(mut self, freshness: Freshness) -> Self {
+        self.freshness = freshness;
+        self
+    }
+
+    /// A provider's call is given up after this time, retries included. Without it, each provider's own limit holds.
+    pub fn call_timeout(mut self, limit: Duration) -> Self {
+        self.call_timeout = Some(limit);
+        self
+    }
+
+    /// Tells this sink of every operation of a provider. Several may be given.
+    pub fn audit(mut self, sink: Arc<dyn AuditSink>) -> Self {
+        self.audit.push(sink);
+        self
+    }
+
+    /// Keeps the names of files and workspaces out of errors, events and `Debug`: for workspaces with Azure Machine Learning's `hbi_workspace` flag. Encryption contexts are
+    /// in none of them anyway. Set here once; it can't be changed later.
+    pub fn high_business_impact(mut self) -> Self {
+        self.high_business_impact = true;
+        self
+    }
+
     /// Where the DEKs of the compact form are kept.
     pub fn key_store(mut self, store: Arc<dyn KeyStore>) -> Self {
         self.key_store = Some(store);
@@ -93,7 +129,7 @@ impl KeyringBuilder {
     ///
     /// # Errors
     /// * [`Error::InvalidArgument`]: a workspace of 0 or more than 512 bytes, more than 16 wrapping keys, a key given
-    ///   twice, an [`AllowEntry::Host`] that no key id can have, or a [`DekPolicy`] beyond its limits.
+    ///   twice, an [`AllowEntry::Host`] that no key id can have, or a [`DekPolicy`] or [`Freshness`] beyond its limits.
     /// * [`Error::Policy`]: a wrapping key that none of the providers owns.
     pub fn build(self) -> Result<Keyring> {
         if self
@@ -119,6 +155,7 @@ impl KeyringBuilder {
             entry.check()?;
         }
         self.policy.check()?;
+        self.freshness.check()?;
         let shared = Shared {
             caches: Caches::new(&self.policy),
             providers: self.providers,
@@ -126,6 +163,10 @@ impl KeyringBuilder {
             allow: self.allow,
             workspace: self.workspace,
             policy: self.policy,
+            freshness: self.freshness,
+            call_timeout: self.call_timeout,
+            audit: self.audit,
+            high_business_impact: self.high_business_impact,
             key_store: self.key_store,
             clock: self.clock,
             random: self.random,

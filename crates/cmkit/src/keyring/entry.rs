@@ -1,16 +1,18 @@
 //! What the caches hold: a DEK's expanded keys, its headers, and how much it was used.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use zeroize::Zeroizing;
 
+use super::health::KeyHealth;
 use super::message_key::Form;
 use super::policy::DekPolicy;
 use crate::context::EncryptionContext;
 use crate::crypto::{ExpandKey, hmac_sha256, sha256};
 use crate::envelope::{FIXED_PREFIX_LEN, MAC_LEN, MAGIC, SUITE, VERSION};
 use crate::key_id::KeyId;
-use crate::seams::{Clock, Moment};
+use crate::seams::Moment;
 use crate::secret::Dek;
 
 const MAC_LABEL: &[u8] = b"cmkit/v1/header-mac\0";
@@ -85,8 +87,8 @@ impl Usage {
     }
 
     /// Takes one message if the policy allows another one.
-    pub(crate) fn take_message(&self, policy: &DekPolicy, clock: &Clock) -> bool {
-        clock.age(self.since) < policy.max_age
+    pub(crate) fn take_message(&self, policy: &DekPolicy, now: Moment) -> bool {
+        now.age(self.since) < policy.max_age
             && self.bytes.load(Ordering::Relaxed) < policy.max_bytes
             && self
                 .messages
@@ -94,6 +96,17 @@ impl Usage {
                     (n < policy.max_messages).then(|| n + 1)
                 })
                 .is_ok()
+    }
+
+    pub(crate) fn since(&self) -> Moment {
+        self.since
+    }
+
+    /// Whether it takes no other message.
+    pub(crate) fn is_used_up(&self, policy: &DekPolicy, now: Moment) -> bool {
+        now.age(self.since) >= policy.max_age
+            || self.bytes.load(Ordering::Relaxed) >= policy.max_bytes
+            || self.messages.load(Ordering::Relaxed) >= policy.max_messages
     }
 
     pub(crate) fn add_bytes(&self, bytes: u64) {
@@ -105,10 +118,16 @@ impl Usage {
     }
 }
 
-/// A key version and the provider (by its place in the keyring) that knows it.
+/// A key version that wraps a DEK.
 pub(crate) struct Holder {
     pub(crate) key: KeyId,
+    /// The place in the keyring of the provider that knows it.
     pub(crate) provider: usize,
+    /// Seconds since 1970.
+    pub(crate) wrapped_at: u64,
+    /// What the process with this id knows of it; `None` for a provider that isn't remote.
+    pub(crate) health: Option<Arc<KeyHealth>>,
+    pub(crate) process: u32,
 }
 
 /// A DEK that this keyring generated.
@@ -135,10 +154,8 @@ impl EncryptEntry {
 pub(crate) struct DecryptEntry {
     pub(crate) keys: BodyKeys,
     pub(crate) header: Vec<u8>,
-    /// The key that unwrapped it: must go on working.
-    pub(crate) opened_by: Holder,
-    /// The envelope's other keys that this keyring allows: must not be revoked.
-    pub(crate) others: Vec<Holder>,
+    /// The key that unwrapped it, then the envelope's other keys that this keyring allows.
+    pub(crate) holders: Vec<Holder>,
     pub(crate) usage: Usage,
     /// The cache's tick of the last use.
     pub(crate) last_used: AtomicU64,

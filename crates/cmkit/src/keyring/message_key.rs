@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::Shared;
 use super::entry::{DecryptEntry, EncryptEntry};
+use super::standing::Guard;
 use crate::chunked::SALT_LEN;
 use crate::context::EncryptionContext;
 use crate::crypto::ExpandKey;
@@ -29,6 +30,11 @@ pub(crate) struct SealingKey {
 }
 
 impl SealingKey {
+    /// For a message that is sealed over time.
+    pub(crate) fn guard(&self) -> Guard {
+        Guard::Sealing(Arc::clone(&self.shared), Arc::clone(&self.entry))
+    }
+
     pub(crate) fn header(&self) -> &[u8] {
         self.entry.header(self.form)
     }
@@ -66,10 +72,16 @@ impl SealingKey {
 
 /// A DEK that came out of an unwrap, for one envelope.
 pub(crate) struct OpeningKey {
+    pub(super) shared: Arc<Shared>,
     pub(super) entry: Arc<DecryptEntry>,
 }
 
 impl OpeningKey {
+    /// For a message that is opened over time.
+    pub(crate) fn guard(&self) -> Guard {
+        Guard::Opening(Arc::clone(&self.shared), Arc::clone(&self.entry))
+    }
+
     pub(crate) fn header_len(&self) -> usize {
         self.entry.header.len()
     }

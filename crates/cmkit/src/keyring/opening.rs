@@ -8,24 +8,27 @@ use subtle::ConstantTimeEq;
 
 use super::entry::{BodyKeys, DecryptEntry, Holder, MacKey, Usage};
 use super::flight::Flight;
+use super::health::Condition;
 use super::message_key::OpeningKey;
-use super::{Keyring, Shared, revoked};
+use super::standing::{At, Standing, lost};
+use super::{Caches, Keyring, Shared};
 use crate::cache::{Cache, Touch};
 use crate::capsule;
 use crate::crypto::sha256;
 use crate::envelope::{self, DekId, Header, MAC_LEN, Purpose, Recipient};
 use crate::error::{Error, ErrorKind, Result};
-use crate::key_id::KeyRef;
-use crate::provider::{KeyProvider, KeyState, UnwrapRequest};
+use crate::key_id::{KeyId, KeyRef};
+use crate::provider::KeyProvider;
 use crate::secret::{Dek, SecretBytes};
 
 type Mac = [u8; MAC_LEN];
+type Flights = Mutex<HashMap<[u8; 32], Arc<Flight>>>;
 
 pub(super) struct OpenState {
     /// Verified headers by their MAC. A hit also compares every byte, so a forged header can't meet another's entry.
-    seen: Cache<Mac, DecryptEntry>,
+    pub(super) seen: Cache<Mac, DecryptEntry>,
     /// Unwraps under way, by the hash of the whole header.
-    flights: Mutex<HashMap<[u8; 32], Arc<Flight>>>,
+    pub(super) flights: Flights,
 }
 
 impl OpenState {
@@ -33,6 +36,35 @@ impl OpenState {
         Self {
             seen: Cache::new(max_entries),
             flights: Mutex::default(),
+        }
+    }
+
+    fn board(&self, header: &[u8]) -> Boarded<'_> {
+        let key = sha256(&[header]);
+        let mut flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
+        Boarded {
+            flight: Arc::clone(flights.entry(key).or_default()),
+            flights: &self.flights,
+            key,
+        }
+    }
+}
+
+/// Takes a flight off the list when it has landed, also when the provider panicked.
+struct Boarded<'a> {
+    flights: &'a Flights,
+    key: [u8; 32],
+    flight: Arc<Flight>,
+}
+
+impl Drop for Boarded<'_> {
+    fn drop(&mut self) {
+        let mut flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
+        if flights
+            .get(&self.key)
+            .is_some_and(|f| Arc::ptr_eq(f, &self.flight))
+        {
+            flights.remove(&self.key);
         }
     }
 }
@@ -58,36 +90,24 @@ impl Keyring {
         self.refuse_reentry()?;
         let shared = self.shared();
         if !shared.policy.caches() {
-            return Ok(OpeningKey {
-                entry: shared.open_header(header)?,
-            });
+            return Ok(shared.opening_key(shared.open_header(header)?));
         }
-        let state = &shared.caches().open;
-        if let Some(result) = shared.seen(state, header) {
-            return result.map(|entry| OpeningKey { entry });
+        let caches = shared.caches();
+        let state = &caches.open;
+        if let Some(result) = shared.seen(caches, header) {
+            return result.map(|entry| shared.opening_key(entry));
         }
-        let flight_key = sha256(&[header]);
-        let flight = {
-            let mut flights = state.flights.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(flights.entry(flight_key).or_default())
-        };
-        let entry = flight.run(
-            || shared.seen(state, header),
+        let boarded = state.board(header);
+        let entry = boarded.flight.run(
+            || shared.seen(caches, header),
             || {
                 let entry = shared.open_header(header)?;
-                entry.usage.take_message(&shared.policy, &shared.clock);
+                entry.usage.take_message(&shared.policy, shared.clock.now());
                 state.seen.insert(mac_of(header), Arc::clone(&entry));
                 Ok(entry)
             },
         );
-        let mut flights = state.flights.lock().unwrap_or_else(PoisonError::into_inner);
-        if flights
-            .get(&flight_key)
-            .is_some_and(|f| Arc::ptr_eq(f, &flight))
-        {
-            flights.remove(&flight_key);
-        }
-        Ok(OpeningKey { entry: entry? })
+        Ok(shared.opening_key(entry?))
     }
 
     /// The same, or `None` where a provider, a key store or another thread's call to one would have to be waited for.
@@ -100,17 +120,21 @@ impl Keyring {
             return None;
         }
         let shared = self.shared();
-        let found = shared.seen(&shared.caches().open, header)?;
-        Some(found.map(|entry| OpeningKey { entry }))
+        let found = shared.seen(shared.caches(), header)?;
+        Some(found.map(|entry| shared.opening_key(entry)))
     }
 
     /// Everything up to the header's MAC, for a header that is to be rewrapped: gives the DEK itself.
     ///
     /// Workspace and purpose are the header's own: the capsule proves them, and no plaintext comes out.
     /// `also` may unwrap besides the keys that the keyring allows.
-    pub(crate) fn unwrap_header(&self, header: &Header<'_>, also: &KeyRef) -> Result<Unwrapped> {
+    pub(crate) fn unwrap_header(
+        &self,
+        header: &Header<'_>,
+        also: Option<&KeyRef>,
+    ) -> Result<Unwrapped> {
         self.refuse_reentry()?;
-        self.shared().unwrap_recipients(header, Some(also))
+        self.shared().unwrap_recipients(header, also)
     }
 }
 
@@ -125,39 +149,40 @@ fn mac_of(header: &[u8]) -> Mac {
 }
 
 impl Shared {
+    fn opening_key(self: &Arc<Self>, entry: Arc<DecryptEntry>) -> OpeningKey {
+        OpeningKey {
+            shared: Arc::clone(self),
+            entry,
+        }
+    }
+
     /// The entry of a header that was verified before, charged for a message. `None`: not seen, or too old.
-    fn seen(&self, state: &OpenState, header: &[u8]) -> Option<Result<Arc<DecryptEntry>>> {
+    fn seen(&self, caches: &Caches, header: &[u8]) -> Option<Result<Arc<DecryptEntry>>> {
+        let state = &caches.open;
         let mac = mac_of(header);
         let entry = state.seen.find(&mac)?;
         if entry.header != header {
             return None;
         }
-        // `opened_by` must still be known; another recipient may be unknown here, but not revoked.
-        let opener = self.state_of(&entry.opened_by);
-        let gone = match opener {
-            KeyState::Revoked => Some(&entry.opened_by),
-            _ => entry
-                .others
-                .iter()
-                .find(|h| self.state_of(h) == KeyState::Revoked),
-        };
-        if let Some(holder) = gone {
-            state.seen.remove(&mac, &entry);
-            // The row of a compact one may have been rewrapped since, and then has other keys.
-            if Header::parse(header).is_ok_and(|h| h.is_compact()) {
-                return None;
+        let now = self.clock.now();
+        match self.opening_standing(&entry, &At { now, caches }) {
+            Standing::Good if entry.usage.take_message(&self.policy, now) => Some(Ok(entry)),
+            Standing::Good | Standing::Stale => {
+                state.seen.remove(&mac, &entry);
+                None
             }
-            return Some(Err(revoked(&holder.key)));
+            Standing::Gone(holder) => {
+                state.seen.remove(&mac, &entry);
+                // The row of a compact one may have been rewrapped since, and then has other keys. A remote key is tried again now and then.
+                let look_again =
+                    Header::parse(header).is_ok_and(|h| h.is_compact()) || holder.health.is_some();
+                (!look_again).then(|| Err(self.reason(holder)))
+            }
         }
-        if opener == KeyState::Unknown || !entry.usage.take_message(&self.policy, &self.clock) {
-            state.seen.remove(&mac, &entry);
-            return None;
-        }
-        Some(Ok(entry))
     }
 
     /// The whole order of checks, with the provider.
-    fn open_header(&self, bytes: &[u8]) -> Result<Arc<DecryptEntry>> {
+    pub(super) fn open_header(&self, bytes: &[u8]) -> Result<Arc<DecryptEntry>> {
         let usage = Usage::new(self.clock.now());
         let header = Header::parse(bytes)?;
         header.check_form()?;
@@ -186,14 +211,14 @@ impl Shared {
             )
         };
         let Unwrapped { dek, holder, .. } = unwrapped;
+        let mut holders = recipients;
+        holders.retain(|h| h.key != holder.key);
+        holders.insert(0, holder);
+        self.check_others(&holders)?;
         Ok(Arc::new(DecryptEntry {
             keys: BodyKeys::of(&dek, header.core_bytes),
             header: bytes.to_vec(),
-            others: recipients
-                .into_iter()
-                .filter(|r| r.key != holder.key)
-                .collect(),
-            opened_by: holder,
+            holders,
             usage,
             last_used: AtomicU64::new(0),
         }))
@@ -201,10 +226,10 @@ impl Shared {
 
     fn check_workspace(&self, header: &Header<'_>) -> Result<()> {
         if header.core.workspace != self.workspace {
-            return Err(Error::WorkspaceMismatch {
+            return Err(self.discreet(Error::WorkspaceMismatch {
                 envelope: header.core.workspace.clone(),
                 keyring: self.workspace.clone(),
-            });
+            }));
         }
         Ok(())
     }
@@ -224,10 +249,8 @@ impl Shared {
             .iter()
             .filter(|r| self.allows(&r.key_id))
             .filter_map(|r| {
-                Some(Holder {
-                    key: r.key_id.clone(),
-                    provider: self.provider_for(r).ok()?,
-                })
+                let provider = self.provider_for(r).ok()?;
+                Some(self.holder(r.key_id.clone(), provider, r.wrapped_at))
             })
             .collect()
     }
@@ -262,30 +285,39 @@ impl Shared {
             return Err(Error::KeyNotAllowed { keys });
         }
         let holders = self.known_holders(&header.recipients);
-        if let Some(holder) = holders
-            .iter()
-            .find(|h| self.state_of(h) == KeyState::Revoked)
-        {
-            // The provider knows better why: disabled, destroyed, or open modes.
+        let at = self.at_once();
+        let condition = |key: &KeyId| {
+            let known = holders.iter().find(|h| h.key == *key);
+            known.map(|holder| self.condition(holder, &at))
+        };
+        let gone = holders.iter().find(|h| {
+            self.condition(h, &at) == Condition::Gone && !self.is_superseded(h, &holders, &at)
+        });
+        if let Some(holder) = gone {
+            // The provider knows better why: disabled, destroyed, or open modes. A remote key may have come back: it is asked now and then.
             let mut same = allowed().filter(|(_, r)| r.key_id == holder.key);
-            let reason = same.next().and_then(|(_, r)| self.unwrap_one(r).err());
-            return Err(match reason {
-                Some(e @ Error::Provider(_)) if !e.is_retryable() => e,
-                _ => revoked(&holder.key),
-            });
-        }
-        let mut failure: Option<Error> = None;
-        for (place, recipient) in allowed() {
-            match self.unwrap_one(recipient) {
-                Ok((capsule, holder)) => {
-                    let dek = capsule::open(capsule.expose(), &header.core)?;
-                    verify_mac(&dek, header)?;
-                    return Ok(Unwrapped {
-                        dek,
-                        recipient: place,
-                        holder,
-                    });
+            let Some((place, recipient)) = same.next() else {
+                return Err(self.reason(holder));
+            };
+            return match self.unwrap_one(recipient) {
+                Ok(unwrapped) if holder.health.is_some() => self.verified(header, place, unwrapped),
+                Err(e @ Error::Provider(_)) if holder.health.is_some() || !e.is_retryable() => {
+                    Err(e)
                 }
+                _ => Err(self.reason(holder)),
+            };
+        }
+        let mut candidates: Vec<_> = allowed().collect();
+        // A key that works is asked before one that is unknown, and that before one in trouble.
+        candidates.sort_by_key(|(_, r)| match condition(&r.key_id) {
+            Some(Condition::Fresh) | None => 0,
+            Some(Condition::Old | Condition::Unknown) => 1,
+            Some(Condition::Lost | Condition::Gone) => 2,
+        });
+        let mut failure: Option<Error> = None;
+        for (place, recipient) in candidates {
+            match self.unwrap_one(recipient) {
+                Ok(unwrapped) => return self.verified(header, place, unwrapped),
                 Err(e) => {
                     if failure.as_ref().is_none_or(|f| urgency(&e) > urgency(f)) {
                         failure = Some(e);
@@ -297,12 +329,46 @@ impl Shared {
     }
 
     fn unwrap_one(&self, recipient: &Recipient<'_>) -> Result<(SecretBytes, Holder)> {
-        let holder = Holder {
-            key: recipient.key_id.clone(),
-            provider: self.provider_for(recipient)?,
-        };
-        let request = UnwrapRequest::new(&recipient.key_id, recipient.algorithm, recipient.wrapped);
-        Ok((self.unwrap_by(&holder, &request)?, holder))
+        let provider = self.provider_for(recipient)?;
+        let holder = self.holder(recipient.key_id.clone(), provider, recipient.wrapped_at);
+        let capsule = self.unwrap_by(&holder, recipient.algorithm, recipient.wrapped)?;
+        Ok((capsule, holder))
+    }
+
+    /// What came out of an unwrap is the DEK of this header.
+    fn verified(
+        &self,
+        header: &Header<'_>,
+        recipient: usize,
+        (capsule, holder): (SecretBytes, Holder),
+    ) -> Result<Unwrapped> {
+        let dek = capsule::open(capsule.expose(), &header.core)?;
+        verify_mac(&dek, header)?;
+        Ok(Unwrapped {
+            dek,
+            recipient,
+            holder,
+        })
+    }
+
+    /// That no other key of the envelope forbids that this one opened it: one that wasn't heard of for too long is asked, if it still can be.
+    fn check_others(&self, holders: &[Holder]) -> Result<()> {
+        for holder in &holders[1..] {
+            if self.condition(holder, &self.at_once()) == Condition::Lost
+                && let Some(health) = self.health_here(holder)
+            {
+                let _ = self.ask_again(&health);
+            }
+            let at = self.at_once();
+            match self.condition(holder, &at) {
+                Condition::Gone if !self.is_superseded(holder, holders, &at) => {
+                    return Err(self.reason(holder));
+                }
+                Condition::Lost => return Err(lost(holder)),
+                _ => {}
+            }
+        }
+        Ok(())
     }
 }
 

@@ -1,17 +1,20 @@
 //! DEKs for encrypting: made here, wrapped for every recipient, and used until the policy says no.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use super::entry::{BodyKeys, EncryptEntry, Holder, MacKey, Usage};
 use super::flight::Flight;
+use super::health::{self, Condition, Evidence, Timer};
 use super::message_key::{Form, SealingKey};
-use super::{Keyring, Shared};
+use super::standing::{At, Standing};
+use super::{Caches, Keyring, Shared};
 use crate::capsule;
 use crate::envelope::{self, Core, DekId, Padding, Purpose};
 use crate::error::{Error, Result};
 use crate::key_id::KeyRef;
-use crate::provider::KeyState;
+use crate::provider::WrappedKey;
+use crate::seams::Moment;
 use crate::secret::Dek;
 
 /// The DEKs in use, one a purpose.
@@ -24,18 +27,57 @@ pub(super) struct SealState {
 }
 
 #[derive(Default)]
-struct Slot {
-    current: RwLock<Option<Arc<EncryptEntry>>>,
+pub(super) struct Slot {
+    pub(super) current: RwLock<Option<Arc<EncryptEntry>>>,
     flight: Flight,
+    pause: Mutex<Option<Pause>>,
     /// Bytes in the newest DEK's header without padding; 0 before there was one.
     header_len: AtomicUsize,
 }
 
+/// Until when no new DEK is tried, and why the last try failed.
+struct Pause {
+    until: Timer,
+    failures: u32,
+    error: Error,
+}
+
 impl SealState {
+    pub(super) fn slots(&self) -> [&Slot; 2] {
+        [&self.data, &self.key_store]
+    }
+
     fn slot(&self, form: Form) -> &Slot {
         match form {
             Form::Full | Form::Padded => &self.data,
             Form::Compact => &self.key_store,
+        }
+    }
+}
+
+impl Slot {
+    /// Lets go of this very entry, not of one that took its place meanwhile.
+    pub(super) fn retire(&self, entry: &Arc<EncryptEntry>) {
+        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        if current.as_ref().is_some_and(|e| Arc::ptr_eq(e, entry)) {
+            *current = None;
+        }
+    }
+
+    pub(super) fn retire_if(&self, outdated: impl Fn(&EncryptEntry) -> bool) {
+        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        if current.as_ref().is_some_and(|e| outdated(e)) {
+            *current = None;
+        }
+    }
+
+    /// The failures in a row so far; the last one while it is too early for another try.
+    fn check_pause(&self, now: Moment) -> Result<u32> {
+        let pause = self.pause.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*pause {
+            Some(pause) if !pause.until.is_due(now) => Err(pause.error.clone()),
+            Some(pause) => Ok(pause.failures),
+            None => Ok(0),
         }
     }
 }
@@ -49,14 +91,14 @@ impl Keyring {
         let slot = caches.seal.slot(form);
         let entry = if !shared.policy.caches() {
             shared.new_entry(form, slot)?
-        } else if let Some(entry) = shared.usable(slot) {
+        } else if let Some(entry) = shared.usable(caches, slot) {
             entry
         } else {
             slot.flight.run(
-                || shared.usable(slot).map(Ok),
+                || shared.usable(caches, slot).map(Ok),
                 || {
                     let entry = shared.new_entry(form, slot)?;
-                    entry.usage.take_message(&shared.policy, &shared.clock);
+                    entry.usage.take_message(&shared.policy, shared.clock.now());
                     *slot.current.write().unwrap_or_else(PoisonError::into_inner) =
                         Some(Arc::clone(&entry));
                     Ok(entry)
@@ -78,7 +120,7 @@ impl Keyring {
         if !shared.policy.caches() || self.is_calling() {
             return None;
         }
-        let entry = shared.usable(caches.seal.slot(form))?;
+        let entry = shared.usable(caches, caches.seal.slot(form))?;
         Some(SealingKey {
             shared: Arc::clone(shared),
             entry,
@@ -110,26 +152,42 @@ impl Keyring {
 
 impl Shared {
     /// The slot's DEK, charged for a message, if its keys are still there and the policy allows another one.
-    fn usable(&self, slot: &Slot) -> Option<Arc<EncryptEntry>> {
+    fn usable(&self, caches: &Caches, slot: &Slot) -> Option<Arc<EncryptEntry>> {
         let current = slot.current.read().unwrap_or_else(PoisonError::into_inner);
         let entry = Arc::clone(current.as_ref()?);
         drop(current);
-        let in_service =
-            |h: &Holder| matches!(self.state_of(h), KeyState::Active | KeyState::Unavailable);
-        if entry.recipients.iter().all(in_service)
-            && entry.usage.take_message(&self.policy, &self.clock)
-        {
+        let now = self.clock.now();
+        let standing = self.sealing_standing(&entry, &At { now, caches });
+        if matches!(standing, Standing::Good) && entry.usage.take_message(&self.policy, now) {
             return Some(entry);
         }
-        let mut current = slot.current.write().unwrap_or_else(PoisonError::into_inner);
-        if current.as_ref().is_some_and(|e| Arc::ptr_eq(e, &entry)) {
-            *current = None;
-        }
+        slot.retire(&entry);
         None
     }
 
-    /// A new DEK, wrapped for every recipient and, for the compact form, put into the key store before its first use.
+    /// A new DEK, unless a remote provider refused or failed the last try just now.
     fn new_entry(&self, form: Form, slot: &Slot) -> Result<Arc<EncryptEntry>> {
+        let failures = slot.check_pause(self.clock.now())?;
+        let result = self.make_entry(form, slot);
+        let error = result.as_ref().err();
+        let mut pause = slot.pause.lock().unwrap_or_else(PoisonError::into_inner);
+        *pause = match error.and_then(|e| Some((e, e.provider()?))) {
+            Some((error, asked)) if self.providers.iter().any(|p| p.is_remote()) => Some(Pause {
+                until: Timer::new(
+                    self.clock.now(),
+                    health::pause(failures + 1, asked.retry_after),
+                ),
+                failures: failures + 1,
+                error: error.clone(),
+            }),
+            _ => None,
+        };
+        drop(pause);
+        result
+    }
+
+    /// A new DEK, wrapped for every recipient and, for the compact form, put into the key store before its first use.
+    fn make_entry(&self, form: Form, slot: &Slot) -> Result<Arc<EncryptEntry>> {
         if self.wrap_with.is_empty() {
             return Err(Error::Policy {
                 problem: "this keyring has no wrapping key, so it only decrypts; give it one when building it".into(),
@@ -210,24 +268,38 @@ impl Shared {
     pub(crate) fn wrap(&self, dek: &Dek, core: &Core, key: &KeyRef) -> Result<(Holder, Vec<u8>)> {
         let provider = self.provider_of(key)?;
         let capsule = capsule::seal(dek, core);
+        let sent = self.clock.now();
         let wrapped = self.wrap_by(provider, key, &capsule)?;
-        let right_version = key.version().is_none_or(|v| v == wrapped.key.version());
-        if !wrapped.key.same_key(key) || !right_version {
-            return Err(Error::Policy {
-                problem: format!(
-                    "key {key}: the provider wrapped with another key, {}",
-                    wrapped.key
-                ),
-            });
-        }
+        Self::check_wrapped_by(key, &wrapped)?;
+        let wrapped_at = self.now_unix();
         let recipient =
-            envelope::encode_recipient(self.providers[provider].name(), &wrapped, self.now_unix())?;
-        Ok((
-            Holder {
-                key: wrapped.key,
-                provider,
-            },
-            recipient,
-        ))
+            envelope::encode_recipient(self.providers[provider].name(), &wrapped, wrapped_at)?;
+        let holder = self.holder(wrapped.key, provider, wrapped_at);
+        if let Some(health) = &holder.health {
+            let evidence = Evidence {
+                algorithm: wrapped.algorithm,
+                wrapped: wrapped.wrapped,
+            };
+            health.wrapped(sent, evidence, &self.freshness);
+            // One that was taken away comes back only by an unwrap. So does one not heard of for long: else each message would make a DEK that can't be kept.
+            let condition = health.condition(self.clock.now(), &self.freshness);
+            if matches!(condition, Condition::Gone | Condition::Lost) {
+                self.ask_again(health)?;
+            }
+        }
+        Ok((holder, recipient))
+    }
+
+    pub(super) fn check_wrapped_by(key: &KeyRef, wrapped: &WrappedKey) -> Result<()> {
+        let right_version = key.version().is_none_or(|v| v == wrapped.key.version());
+        if wrapped.key.same_key(key) && right_version {
+            return Ok(());
+        }
+        Err(Error::Policy {
+            problem: format!(
+                "key {key}: the provider wrapped with another key, {}",
+                wrapped.key
+            ),
+        })
     }
 }

@@ -1,10 +1,12 @@
 //! What a keyring promises: when it asks its providers, when it doesn't, and what it refuses.
 
+mod audited;
 mod fakes;
 mod flights;
 mod forged;
 mod opening;
 mod redaction;
+mod remote;
 mod rewrapping;
 mod sealing;
 mod store;

@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use super::local::{KeyType, LocalKeyProvider};
-use super::{KeyProvider, KeyState, UnwrapRequest, WrapRequest, WrappedKey};
+use super::{
+    KeyProvider, KeyState, NewestKey, NewestRequest, UnwrapRequest, WrapRequest, WrappedKey,
+};
 use crate::error::{Error, ProviderError, ProviderErrorKind};
 use crate::key_id::{KeyId, KeyRef};
 use crate::secret::SecretBytes;
@@ -112,5 +114,11 @@ impl KeyProvider for DefaultKeyProvider {
             Ok(Some(provider)) => provider.state(key),
             _ => KeyState::Unknown,
         }
+    }
+
+    fn newest(&self, request: &NewestRequest<'_>) -> Result<Option<NewestKey>, ProviderError> {
+        self.opened()?
+            .ok_or_else(|| self.missing(request.key))?
+            .newest(request)
     }
 }

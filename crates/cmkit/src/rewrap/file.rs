@@ -10,6 +10,7 @@ use crate::envelope::{Header, Padding};
 use crate::error::{Error, Result};
 use crate::file::{AtomicFile, Overwrite};
 use crate::file_lock::Locked;
+use crate::key_id::KeyRef;
 use crate::keyring::{Keyring, OpeningKey, verify_mac};
 use crate::stream;
 
@@ -40,33 +41,27 @@ impl Keyring {
     pub fn rewrap_file(&self, path: impl AsRef<Path>, rewrap: &Rewrap) -> Result<RewrapOutcome> {
         let path = path.as_ref();
         // The sidecar belongs beside the file itself, not beside a link to it.
-        let real = fs::canonicalize(path).map_err(|e| Error::io_at("open", path, e))?;
-        self.rewrap_real_file(&real, rewrap)
-            .map_err(|e| e.in_file(path))
+        let real = fs::canonicalize(path).map_err(|e| Error::io_at("open", path, e));
+        real.and_then(|real| self.rewrap_real_file(&real, rewrap))
+            .map_err(|e| self.discreet(e.in_file(path)))
     }
 
     fn rewrap_real_file(&self, path: &Path, rewrap: &Rewrap) -> Result<RewrapOutcome> {
         let mut file = open_locked(path)?;
-        self.complete_interrupted(path, &mut file, rewrap)?;
+        self.complete_interrupted(path, &mut file, Some(&rewrap.to))?;
         let old = read_header(&mut file)?;
         let header = Header::parse(&old)?;
-        match self.rewrap_header(&header, rewrap, Padding::Exactly(old.len()))? {
-            Some(new) => {
-                write_sidecar(path, &new, &old)?;
-                write_in_place(&mut file, &new)?;
-                remove_sidecar(path)?;
-                Ok(RewrapOutcome::InPlace)
-            }
-            None => {
-                let new = self.rewrap_header_padded(&header, rewrap)?;
-                copy_with_header(path, &mut file, &new, old.len())?;
-                Ok(RewrapOutcome::Copied)
-            }
-        }
+        let new = self.rewrap_header(&header, rewrap, Padding::Exactly(old.len()))?;
+        replace_header(path, &mut file, &new, &old)
     }
 
     /// Brings a file whose rewrap was interrupted to its new header, and removes a sidecar that has served.
-    fn complete_interrupted(&self, path: &Path, file: &mut File, rewrap: &Rewrap) -> Result<()> {
+    pub(super) fn complete_interrupted(
+        &self,
+        path: &Path,
+        file: &mut File,
+        also: Option<&KeyRef>,
+    ) -> Result<()> {
         let Some(sidecar) = Sidecar::read(path)? else {
             return Ok(());
         };
@@ -77,11 +72,11 @@ impl Keyring {
                 // Written whole, but perhaps not to the disk: then the sidecar is still needed.
                 file.sync_data()
                     .map_err(|e| Error::from_io("write the new header of", e))?;
-            } else if self.verifies(&current, rewrap).is_ok() {
+            } else if self.verifies(&current, also).is_ok() {
                 // A half-written header verifies no more, so this sidecar is nobody's rewrap.
                 return Ok(());
             } else {
-                self.verify_sidecar(&sidecar, rewrap)?;
+                self.verify_sidecar(&sidecar, also)?;
                 write_in_place(file, &sidecar.new)?;
             }
             remove_sidecar(path)?;
@@ -89,19 +84,18 @@ impl Keyring {
         Ok(())
     }
 
-    fn verifies(&self, header: &[u8], rewrap: &Rewrap) -> Result<()> {
-        self.unwrap_header(&Header::parse(header)?, &rewrap.to)
-            .map(drop)
+    fn verifies(&self, header: &[u8], also: Option<&KeyRef>) -> Result<()> {
+        self.unwrap_header(&Header::parse(header)?, also).map(drop)
     }
 
     /// Whether a rewrap made the new header: whoever may write beside a file could have put another one there, to have the file's own
     /// destroyed. The keyring needs to be allowed to open one of the two.
-    fn verify_sidecar(&self, sidecar: &Sidecar, rewrap: &Rewrap) -> Result<()> {
+    fn verify_sidecar(&self, sidecar: &Sidecar, also: Option<&KeyRef>) -> Result<()> {
         let [new, old] = [Header::parse(&sidecar.new)?, Header::parse(&sidecar.old)?];
-        let Err(failure) = self.unwrap_header(&new, &rewrap.to) else {
+        let Err(failure) = self.unwrap_header(&new, also) else {
             return Ok(());
         };
-        match self.unwrap_header(&old, &rewrap.to) {
+        match self.unwrap_header(&old, also) {
             Ok(unwrapped) => verify_mac(&unwrapped.dek, &new),
             Err(_) => Err(failure),
         }
@@ -131,7 +125,7 @@ impl Keyring {
 }
 
 /// The file, locked, and still the one of that name: another rewrap may have renamed a copy over it meanwhile.
-fn open_locked(path: &Path) -> Result<Locked> {
+pub(super) fn open_locked(path: &Path) -> Result<Locked> {
     loop {
         let file = OpenOptions::new()
             .read(true)
@@ -163,10 +157,28 @@ fn same_file(_: &fs::Metadata, _: &Path) -> bool {
     true
 }
 
-fn read_header(file: &mut File) -> Result<Vec<u8>> {
+pub(super) fn read_header(file: &mut File) -> Result<Vec<u8>> {
     file.seek(SeekFrom::Start(0))
         .map_err(|e| Error::from_io("read", e))?;
     stream::read_header(file)
+}
+
+/// Puts a header in the old one's place: of the same length, or by way of a copy.
+pub(super) fn replace_header(
+    path: &Path,
+    file: &mut File,
+    new: &[u8],
+    old: &[u8],
+) -> Result<RewrapOutcome> {
+    if new.len() == old.len() {
+        write_sidecar(path, new, old)?;
+        write_in_place(file, new)?;
+        remove_sidecar(path)?;
+        Ok(RewrapOutcome::InPlace)
+    } else {
+        copy_with_header(path, file, new, old.len())?;
+        Ok(RewrapOutcome::Copied)
+    }
 }
 
 fn write_in_place(file: &mut File, header: &[u8]) -> Result<()> {

@@ -10,15 +10,17 @@ use crate::envelope::{Header, MAX_HEADER_LEN, PREFIX_LEN, header_len};
 use crate::error::{Error, Result};
 use crate::file::{AtomicFile, Overwrite};
 
+const SUFFIX: &str = ".cmk-rewrap";
+
 /// The two headers between which an interrupted rewrap hangs.
-pub(super) struct Sidecar {
-    pub(super) new: Vec<u8>,
-    pub(super) old: Vec<u8>,
+pub(crate) struct Sidecar {
+    pub(crate) new: Vec<u8>,
+    pub(crate) old: Vec<u8>,
 }
 
 impl Sidecar {
     /// `None`: there is none, or it isn't whole, in which case the rewrap never touched the file.
-    pub(super) fn read(file: &Path) -> Result<Option<Self>> {
+    pub(crate) fn read(file: &Path) -> Result<Option<Self>> {
         let path = sidecar_path(file);
         // To open a pipe would be to wait for its other end.
         if fs::symlink_metadata(&path).is_ok_and(|there| !there.is_file()) {
@@ -44,7 +46,7 @@ impl Sidecar {
     }
 
     /// Whether `current` is what a crash left between the old header and the new one.
-    pub(super) fn interrupts(&self, current: &[u8]) -> bool {
+    pub(crate) fn interrupts(&self, current: &[u8]) -> bool {
         let Ok(core_len) = Header::parse(&self.new).map(|h| h.core_bytes.len()) else {
             return false;
         };
@@ -60,10 +62,18 @@ impl Sidecar {
     }
 }
 
-pub(super) fn sidecar_path(file: &Path) -> PathBuf {
+pub(crate) fn sidecar_path(file: &Path) -> PathBuf {
     let mut path = OsString::from(file);
-    path.push(".cmk-rewrap");
+    path.push(SUFFIX);
     path.into()
+}
+
+/// The file whose sidecar has this name, if it is the name of one.
+pub(crate) fn file_of_sidecar(path: &Path) -> Option<PathBuf> {
+    let name = path.file_name()?.as_encoded_bytes();
+    // What is cut off is the name's last extension.
+    (name.len() > SUFFIX.len() && name.ends_with(SUFFIX.as_bytes()))
+        .then(|| path.with_extension(""))
 }
 
 /// Makes the sidecar of a file, durably.

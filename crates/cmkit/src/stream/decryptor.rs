@@ -74,7 +74,8 @@ impl Keyring {
         {
             return Err(Error::Truncated);
         }
-        let message = Message::open(key.body_key(), &preamble, &key.body_context(context))?;
+        let message = Message::open(key.body_key(), &preamble, &key.body_context(context))?
+            .watched_by(key.guard());
         let body = OpeningReader::new(reader, message, options.batch());
         Ok(Decryptor {
             body,

@@ -75,6 +75,7 @@ impl Keyring {
         writer
             .write_all(&start)
             .map_err(|e| Error::from_io("write", e))?;
+        let message = message.watched_by(key.guard());
         let body = SealingWriter::new(writer, message, options.batch());
         Ok(Encryptor {
             body,

@@ -45,6 +45,8 @@ impl<R: Read> OpeningReader<R> {
         if out.is_empty() {
             return Ok(0);
         }
+        // Also for chunks that were opened before and not given out yet.
+        self.message.watch()?;
         loop {
             let ready = text_len(self.opened);
             if self.taken < ready {

@@ -88,7 +88,8 @@ fn read_header(source: &impl ReadAt) -> Result<Vec<u8>> {
 impl<R: ReadAt> Reader<R> {
     pub(crate) fn new(source: R, key: &OpeningKey, context: &EncryptionContext) -> Result<Self> {
         let this = Self::behind_header(source, key.header_len() as u64, |preamble| {
-            Message::open(key.body_key(), preamble, &key.body_context(context))
+            let message = Message::open(key.body_key(), preamble, &key.body_context(context))?;
+            Ok(message.watched_by(key.guard()))
         })?;
         key.charge(this.len);
         Ok(this)
@@ -166,6 +167,8 @@ impl<R: ReadAt> Reader<R> {
 
     /// `out` lies within the plaintext.
     fn fill(&self, mut out: &mut [u8], mut offset: u64) -> Result<()> {
+        // Also for a chunk that was opened before and is still there.
+        self.message.watch()?;
         while !out.is_empty() {
             let number = offset / CHUNK_LEN as u64;
             #[expect(clippy::cast_possible_truncation, reason = "it is below CHUNK_LEN")]

@@ -274,3 +274,42 @@ fn the_cache_of_opened_headers_plays_no_part() {
         "the old wrap, and the new one"
     );
 }
+
+#[test]
+fn a_vaults_recipient_stays_in_its_vault() {
+    const HERE: &str = "https://here.vault.example/keys";
+    let fake = Arc::new(Fake::default());
+    let writer = Scene::with(&fake, |b| {
+        b.wrap_with(key(&format!("{HERE}/a")))
+            .wrap_with(key("test:local"))
+    });
+    let old = writer.seal();
+    fake.forget_calls();
+    let by = |opener: &str| Scene::with(&fake, |b| b.allow(AllowEntry::Key(key(opener))));
+    let vault = by(&format!("{HERE}/a"));
+    let elsewhere = ["https://there.vault.example/keys/a", "test:d"];
+    for name in elsewhere {
+        assert_eq!(
+            rewrap(&vault, &old, &to(name)),
+            Err(ErrorKind::WrongVault),
+            "{name}"
+        );
+        // Nor by dropping it in favour of what takes the place of another one.
+        let local = by("test:local");
+        let only = to(name).only();
+        assert_eq!(rewrap(&local, &old, &only), Err(ErrorKind::WrongVault));
+        assert_eq!(rewrap(&vault, &old, &only), Err(ErrorKind::WrongVault));
+    }
+    assert_eq!(vault.wraps(), 0, "nothing was wrapped");
+    let error = vault.keyring.rewrap(&old, &to(elsewhere[0])).unwrap_err();
+    let text = error.to_string();
+    assert!(text.contains(HERE) && text.contains(elsewhere[0]), "{text}");
+
+    // Within the vault, from a local key, and where it is meant.
+    rewrap(&vault, &old, &to(&format!("{HERE}/b")).only()).unwrap();
+    rewrap(&by("test:local"), &old, &to(elsewhere[0])).unwrap();
+    rewrap(&vault, &old, &to(elsewhere[0]).allow_other_vault()).unwrap();
+    let only = to(elsewhere[1]).only().allow_other_vault();
+    let new = rewrap(&by("test:local"), &old, &only).unwrap();
+    assert_eq!(open_with(&writer, "test:d", &new).unwrap(), TEXT);
+}

@@ -7,7 +7,9 @@ use super::{LocalKeyProvider, SCHEME, VersionState, manage};
 use crate::crypto;
 use crate::error::{Error, ErrorKind, ProviderError, ProviderErrorKind, Result};
 use crate::key_id::{KeyId, KeyRef};
-use crate::provider::{KeyProvider, KeyState, UnwrapRequest, WrapRequest, WrappedKey};
+use crate::provider::{
+    KeyProvider, KeyState, NewestKey, NewestRequest, UnwrapRequest, WrapRequest, WrappedKey,
+};
 use crate::secret::SecretBytes;
 
 impl KeyProvider for LocalKeyProvider {
@@ -32,6 +34,16 @@ impl KeyProvider for LocalKeyProvider {
     /// gone, or whose directory or file stopped being private.
     fn state(&self, key: &KeyId) -> KeyState {
         self.states.state(key, |known| self.look(key, known))
+    }
+
+    /// Looks at the directory; the newest version being disabled or destroyed is an error, as it is for wrapping.
+    fn newest(&self, request: &NewestRequest<'_>) -> Result<Option<NewestKey>, ProviderError> {
+        let newest = || {
+            let key = self.newest_version(&self.existing_key_dir(request.key)?, request.key)?;
+            let created = self.show(&key)?.first().and_then(|info| info.created);
+            Ok(Some(NewestKey { key, created }))
+        };
+        newest().map_err(|error: Error| into_provider_error(error, request.key.as_str()))
     }
 }
 
@@ -64,7 +76,7 @@ impl LocalKeyProvider {
         let dir = self.existing_key_dir(request.key)?;
         let id = match request.key.version() {
             Some(version) => request.key.with_version(version)?,
-            None => self.newest(&dir, request.key)?,
+            None => self.newest_version(&dir, request.key)?,
         };
         let key = self.usable_key(&dir, &id)?;
         self.make_durable(&dir, &id)?;
@@ -84,7 +96,7 @@ impl LocalKeyProvider {
         })
     }
 
-    fn newest(&self, dir: &Dir, key: &KeyRef) -> Result<KeyId> {
+    fn newest_version(&self, dir: &Dir, key: &KeyRef) -> Result<KeyId> {
         let versions = Versions::read(dir, key)?;
         let Some(newest) = versions.newest()? else {
             return Err(manage::no_key(key, &self.dir).into());
