@@ -253,6 +253,8 @@ impl World {
             state: None,
             owns: None,
             destroy: None,
+            newest: None,
+            remote: false,
         };
         unsafe {
             look_at(
