@@ -254,7 +254,7 @@ impl World {
             owns: None,
             destroy: None,
             newest: None,
-            remote: false,
+            remote: 0,
         };
         unsafe {
             look_at(
