@@ -5,7 +5,11 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+use std::{env, fs};
 
 use cmkit::{
     AllowEntry, EncryptionContext, FileOptions, KeyRef, KeyType, Keyring, LocalKeyProvider, Rewrap,
@@ -150,4 +154,33 @@ pub fn sidecar(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".cmk-rewrap");
     name.into()
+}
+
+/// Set for the process that is to be killed: the directory to work in.
+pub const VICTIM: &str = "CMKIT_TESTS_VICTIM_IN";
+
+/// Starts the test `victim` of this same program in a process of its own, at work in this place, and waits until it has made the file `started`.
+///
+/// # Panics
+/// If it ends, or takes more than a minute to start.
+#[must_use]
+pub fn start_victim(place: &Place) -> Child {
+    let started = place.path("started");
+    drop(fs::remove_file(&started));
+    let mut child = Command::new(env::current_exe().unwrap())
+        .args(["--exact", "victim", "--nocapture"])
+        .env(VICTIM, place.path(""))
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let begun = Instant::now();
+    while !started.exists() {
+        assert!(
+            child.try_wait().unwrap().is_none(),
+            "it ended before it was killed"
+        );
+        assert!(begun.elapsed() < Duration::from_secs(60));
+        sleep(Duration::from_micros(200));
+    }
+    child
 }

@@ -7,14 +7,11 @@ use std::env;
 use std::fs;
 use std::hash::{BuildHasher as _, RandomState};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use cmkit_tests::{Place, none, sidecar, text, to};
+use cmkit_tests::{Place, VICTIM, none, sidecar, start_victim, text, to};
 
-/// Set for the process that is to be killed: the directory to work in.
-const VICTIM: &str = "CMKIT_TESTS_REWRAP_IN";
 const KILLS: usize = 80;
 
 /// Not a test of its own: what the killed process does.
@@ -36,27 +33,6 @@ fn victim() {
     }
 }
 
-fn start(place: &Place) -> Child {
-    let started = place.path("started");
-    drop(fs::remove_file(&started));
-    let mut child = Command::new(env::current_exe().unwrap())
-        .args(["--exact", "victim", "--nocapture"])
-        .env(VICTIM, place.path(""))
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
-    let begun = Instant::now();
-    while !started.exists() {
-        assert!(
-            child.try_wait().unwrap().is_none(),
-            "it ended before it was killed"
-        );
-        assert!(begun.elapsed() < Duration::from_secs(60));
-        sleep(Duration::from_micros(200));
-    }
-    child
-}
-
 /// Up to that many microseconds, others each time.
 fn up_to(micros: u64) -> Duration {
     Duration::from_micros(RandomState::new().hash_one(0) % micros)
@@ -75,7 +51,7 @@ fn a_killed_rewrap_loses_nothing() {
         if round >= KILLS && interrupted > 0 {
             break;
         }
-        let mut victim = start(&place);
+        let mut victim = start_victim(&place);
         sleep(up_to(15_000));
         victim.kill().unwrap();
         let status = victim.wait().unwrap();

@@ -7,15 +7,12 @@ use std::env;
 use std::fs;
 use std::hash::{BuildHasher as _, RandomState};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use cmkit::{Rotate, RotateOutcome, inspect};
-use cmkit_tests::{Place, sidecar, text};
+use cmkit_tests::{Place, VICTIM, sidecar, start_victim, text};
 
-/// Set for the process that is to be killed: the directory to work in.
-const VICTIM: &str = "CMKIT_TESTS_ROTATE_IN";
 const KILLS: usize = 40;
 
 fn at_once() -> Rotate {
@@ -54,27 +51,6 @@ fn victim() {
     }
 }
 
-fn start(place: &Place) -> Child {
-    let started = place.path("started");
-    drop(fs::remove_file(&started));
-    let mut child = Command::new(env::current_exe().unwrap())
-        .args(["--exact", "victim", "--nocapture"])
-        .env(VICTIM, place.path(""))
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
-    let begun = Instant::now();
-    while !started.exists() {
-        assert!(
-            child.try_wait().unwrap().is_none(),
-            "it ended before it was killed"
-        );
-        assert!(begun.elapsed() < Duration::from_secs(60));
-        sleep(Duration::from_micros(200));
-    }
-    child
-}
-
 #[test]
 fn killed_rotations_lose_nothing() {
     let place = Place::new();
@@ -87,7 +63,7 @@ fn killed_rotations_lose_nothing() {
         if round >= KILLS && interrupted > 0 && kept > 0 {
             break;
         }
-        let mut victim = start(&place);
+        let mut victim = start_victim(&place);
         sleep(Duration::from_micros(
             RandomState::new().hash_one(round) % 15_000,
         ));
