@@ -1,9 +1,10 @@
 //! Asking before it is needed: with this, a DEK in use never waits for its key's provider.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use super::health::{KeyHealth, Timer};
+use super::health::{KeyHealth, Timer, Verdict, jittered, verdict};
 use super::{Caches, Keyring, Shared};
 use crate::audit::AuditOperation;
 use crate::error::{Error, ProviderErrorKind, Result};
@@ -63,13 +64,10 @@ pub struct MaintenanceThread {
 
 impl Drop for MaintenanceThread {
     fn drop(&mut self) {
-        // In a forked child the lock may be held by a thread that isn't there.
-        if let Ok(mut stopped) = self.stop.stopped.try_lock() {
-            *stopped = true;
-        }
-        self.stop
-            .asked
-            .store(true, std::sync::atomic::Ordering::SeqCst);
+        self.stop.asked.store(true, Ordering::SeqCst);
+        // So that the bell doesn't ring between the thread's look and its sleep. Not waited for: in a forked child the lock may be held by a thread that
+        // isn't there.
+        drop(self.stop.sleep.try_lock());
         self.stop.bell.notify_all();
     }
 }
@@ -82,8 +80,8 @@ impl std::fmt::Debug for MaintenanceThread {
 
 #[derive(Default)]
 struct Stop {
-    asked: std::sync::atomic::AtomicBool,
-    stopped: Mutex<bool>,
+    asked: AtomicBool,
+    sleep: Mutex<()>,
     bell: Condvar,
 }
 
@@ -95,15 +93,11 @@ fn run(shared: &Weak<Shared>, stop: &Stop) {
         };
         let next = keyring.round();
         drop(keyring);
-        let stopped = stop.stopped.lock().unwrap_or_else(PoisonError::into_inner);
-        if *stopped || stop.asked.load(std::sync::atomic::Ordering::SeqCst) {
-            return;
-        }
-        let (stopped, _) = stop
+        let sleep = stop.sleep.lock().unwrap_or_else(PoisonError::into_inner);
+        let _ = stop
             .bell
-            .wait_timeout(stopped, next)
-            .unwrap_or_else(PoisonError::into_inner);
-        if *stopped || stop.asked.load(std::sync::atomic::Ordering::SeqCst) {
+            .wait_timeout_while(sleep, next, |()| !stop.asked.load(Ordering::SeqCst));
+        if stop.asked.load(Ordering::SeqCst) {
             return;
         }
     }
@@ -194,7 +188,7 @@ impl Shared {
 
     /// A call other than an unwrap was refused. Only an unwrap tells whether the key was taken away, so that is asked for now.
     pub(super) fn suspect(&self, key: &KeyRef, kind: ProviderErrorKind) {
-        if super::health::verdict(kind) != super::health::Verdict::DefiniteNo {
+        if verdict(kind) != Verdict::DefiniteNo {
             return;
         }
         for health in self.caches().healths.versions_of(key) {
@@ -238,7 +232,7 @@ impl Polls {
             }
             // It was checked when it was first wrapped with.
             None => {
-                let first = super::health::jittered(shared.freshness.poll);
+                let first = jittered(shared.freshness.poll);
                 polls[place] = Some(Timer::new(now, first.min(shared.freshness.poll)));
                 false
             }
