@@ -1,7 +1,6 @@
 //! Calls that leave the keyring: to its providers, its key store and its audit sinks.
 
 use std::cell::RefCell;
-
 use std::time::{Duration, Instant};
 
 use super::entry::Holder;
@@ -120,42 +119,51 @@ impl Shared {
             Some(until) => Call::new().until(until),
             None => Call::new(),
         };
-        let with_answer = |mut error: ProviderError| {
-            let answer = call.answer();
+        let result = self.call(|| callee(&call));
+        let answer = call.answer();
+        let result = result.map_err(|mut error| {
             // Also an error that the provider found by itself in a good answer can be looked up in the service's log.
             if answer.attempts > 0 {
-                error.request_id = error.request_id.or(answer.request_id);
-                error.region = error.region.or(answer.region);
+                error.request_id = error.request_id.or_else(|| answer.request_id.clone());
+                error.region = error.region.or_else(|| answer.region.clone());
                 let own = || call.id().to_owned();
                 error.client_request_id = error.client_request_id.or_else(|| Some(own()));
             }
             error
-        };
-        let result = self.call(|| callee(&call)).map_err(with_answer);
-        let answer = call.answer();
+        });
         let error = result.as_ref().err();
         let named = result.as_ref().ok().and_then(used).unwrap_or(key);
         self.record(&AuditEvent {
-            time: self.clock.now().unix_milliseconds(),
-            operation,
-            provider: self.providers[provider].name(),
-            key: named.as_str(),
             failure: error.map(|e| e.kind.error_kind()),
             code: error.and_then(|e| e.code.as_deref()),
             call_id: call.id(),
-            request_id: answer.request_id.as_deref(),
-            region: answer.region.as_deref(),
+            request_id: error
+                .and_then(|e| e.request_id.as_deref())
+                .or(answer.request_id.as_deref()),
+            region: error
+                .and_then(|e| e.region.as_deref())
+                .or(answer.region.as_deref()),
             http_status: error.and_then(|e| e.http_status).or(answer.http_status),
             attempts: answer.attempts,
             duration: start.elapsed(),
-            workspace: self.workspace_in_events(),
+            ..self.event(operation, provider, named)
         });
         result
     }
 
     /// What became of a key, told without a call.
     pub(crate) fn record_change(&self, operation: AuditOperation, provider: usize, key: &KeyRef) {
-        self.record(&AuditEvent {
+        self.record(&self.event(operation, provider, key));
+    }
+
+    /// An event of now, with what is known without a call.
+    fn event<'a>(
+        &'a self,
+        operation: AuditOperation,
+        provider: usize,
+        key: &'a KeyRef,
+    ) -> AuditEvent<'a> {
+        AuditEvent {
             time: self.clock.now().unix_milliseconds(),
             operation,
             provider: self.providers[provider].name(),
@@ -169,7 +177,7 @@ impl Shared {
             attempts: 0,
             duration: Duration::ZERO,
             workspace: self.workspace_in_events(),
-        });
+        }
     }
 
     pub(super) fn workspace_in_events(&self) -> Option<&str> {

@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex};
 use super::fakes::{Fake, Rows};
 use super::{Scene, key, none};
 use crate::{
-    AuditEvent, AuditSink, DekPolicy, ErrorKind, FileOptions, JsonLines, ProviderErrorKind,
+    AuditEvent, AuditSink, DekPolicy, ErrorKind, FileOptions, JsonLines, ProviderError,
+    ProviderErrorKind,
 };
 
 /// Keeps every event as its debug text and as a line of JSON.
@@ -82,6 +83,19 @@ fn each_operation_is_told_with_ids_and_outcome() {
     );
     let ids = texts("call_id");
     assert!(ids[0] != ids[1] && ids[1] != ids[2]);
+}
+
+#[test]
+fn the_request_id_of_a_providers_own_error_is_told() {
+    let kept = Arc::<Kept>::default();
+    let s = scene(&kept, false);
+    s.fake.hook(|_| {
+        let mut error = ProviderError::new(ProviderErrorKind::Denied, "as told");
+        error.request_id = Some("of-the-service".into());
+        Err(error)
+    });
+    s.keyring.encrypt(b"text", &none()).unwrap_err();
+    assert_eq!(kept.json()[0]["request_id"], "of-the-service");
 }
 
 #[test]
