@@ -56,6 +56,8 @@ pub const CMK_ERR_INVALID_ARGUMENT: u32 = 401;
 pub const CMK_ERR_BUFFER_TOO_SMALL: u32 = 402;
 /// The stream failed before, is finished or in use, or belongs to another process.
 pub const CMK_ERR_INVALID_STATE: u32 = 403;
+/// Something else uses it: mounted, locked, or a job of that name runs.
+pub const CMK_ERR_BUSY: u32 = 404;
 
 /// Reading or writing failed: cmk_error_system_code.
 pub const CMK_ERR_IO: u32 = 500;
@@ -94,6 +96,7 @@ pub(crate) const NAMES: &[(cmk_result, &std::ffi::CStr)] = &[
     (CMK_ERR_INVALID_ARGUMENT, c"CMK_ERR_INVALID_ARGUMENT"),
     (CMK_ERR_BUFFER_TOO_SMALL, c"CMK_ERR_BUFFER_TOO_SMALL"),
     (CMK_ERR_INVALID_STATE, c"CMK_ERR_INVALID_STATE"),
+    (CMK_ERR_BUSY, c"CMK_ERR_BUSY"),
     (CMK_ERR_IO, c"CMK_ERR_IO"),
     (CMK_ERR_CANCELLED, c"CMK_ERR_CANCELLED"),
     (CMK_ERR_INTERNAL, c"CMK_ERR_INTERNAL"),
@@ -125,6 +128,7 @@ pub(crate) fn code_of(kind: ErrorKind) -> cmk_result {
         ErrorKind::InvalidArgument => CMK_ERR_INVALID_ARGUMENT,
         ErrorKind::BufferTooSmall => CMK_ERR_BUFFER_TOO_SMALL,
         ErrorKind::InvalidState => CMK_ERR_INVALID_STATE,
+        ErrorKind::Busy => CMK_ERR_BUSY,
         ErrorKind::Io => CMK_ERR_IO,
         ErrorKind::Cancelled => CMK_ERR_CANCELLED,
         // A kind that this file doesn't know yet; a test compares it with docs/errors.md.

@@ -70,6 +70,7 @@ fn class_name(kind: ErrorKind) -> &'static str {
         ErrorKind::AlreadyExists => "FileExistsError",
         ErrorKind::InvalidArgument | ErrorKind::BufferTooSmall => "ValueError",
         ErrorKind::InvalidState => "StateError",
+        ErrorKind::Busy => "BusyError",
         ErrorKind::Io => "OSError",
         ErrorKind::Cancelled => "CancelledError",
         _ => "InternalError",
@@ -104,7 +105,7 @@ pub(crate) fn to_python(py: Python<'_>, error: Error) -> PyErr {
         _ => None,
     };
     let err = match error.root() {
-        Error::AuthenticationFailed => new_error(py, name, (), None),
+        Error::AuthenticationFailed | Error::DamagedBlock { .. } => new_error(py, name, (), None),
         Error::Provider(e) => return from_provider(py, name, e, cause),
         Error::KeyStore { problem, retryable } => {
             let err = keyword_error(py, name, problem, |k| k.set_item("retryable", retryable));

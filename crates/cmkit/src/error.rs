@@ -89,6 +89,21 @@ pub enum Error {
         /// The system's error.
         source: Arc<io::Error>,
     },
+    /// A block of a scratch disk is not what was written there last.
+    DamagedBlock {
+        /// Its number, from 0.
+        block: u64,
+    },
+    /// Something else uses it: mounted, locked, or a job of that name runs.
+    Busy {
+        /// What, by whom where that is known, and what to do.
+        problem: String,
+    },
+    /// The system doesn't let this user do it.
+    NotPermitted {
+        /// What, and what to do.
+        problem: String,
+    },
     /// The caller's progress callback asked to stop.
     Cancelled,
     /// Another error, on this file.
@@ -125,7 +140,7 @@ pub enum ErrorKind {
     KeyNotFound,
     /// The key version is disabled.
     KeyDisabled,
-    /// The provider, or the file system, refuses access to the key.
+    /// The provider, or the file system, refuses access to the key; the system, to a device.
     AccessDenied,
     /// The key is there but can't be used: its file is corrupt, its type is wrong, it has no private half.
     KeyUnusable,
@@ -151,8 +166,10 @@ pub enum ErrorKind {
     InvalidArgument,
     /// The output buffer is too small.
     BufferTooSmall,
-    /// A stream that failed, is finished, or belongs to another process.
+    /// A stream that failed, is finished, or belongs to another process; a volume that was destroyed.
     InvalidState,
+    /// Something else uses it.
+    Busy,
     /// Reading or writing failed.
     Io,
     /// The caller cancelled.
@@ -186,6 +203,7 @@ impl ErrorKind {
         Self::InvalidArgument,
         Self::BufferTooSmall,
         Self::InvalidState,
+        Self::Busy,
         Self::Io,
         Self::Cancelled,
         Self::Internal,
@@ -197,7 +215,7 @@ impl Error {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::AuthenticationFailed => ErrorKind::Authentication,
+            Self::AuthenticationFailed | Self::DamagedBlock { .. } => ErrorKind::Authentication,
             Self::Format { .. } => ErrorKind::Format,
             Self::Truncated => ErrorKind::Truncated,
             Self::RewrapInterrupted => ErrorKind::RewrapInterrupted,
@@ -210,6 +228,8 @@ impl Error {
             Self::BufferTooSmall { .. } => ErrorKind::BufferTooSmall,
             Self::InvalidState { .. } => ErrorKind::InvalidState,
             Self::Io { .. } => ErrorKind::Io,
+            Self::Busy { .. } => ErrorKind::Busy,
+            Self::NotPermitted { .. } => ErrorKind::AccessDenied,
             Self::Cancelled => ErrorKind::Cancelled,
             Self::File { source, .. } => source.kind(),
             Self::Internal { .. } => ErrorKind::Internal,
@@ -356,9 +376,15 @@ impl fmt::Display for Error {
                     keys.join(", ")
                 )
             }
-            Self::Policy { problem } | Self::InvalidArgument { problem } | Self::KeyStore { problem, .. } => {
-                f.write_str(problem)
-            }
+            Self::Policy { problem }
+            | Self::InvalidArgument { problem }
+            | Self::KeyStore { problem, .. }
+            | Self::Busy { problem }
+            | Self::NotPermitted { problem } => f.write_str(problem),
+            Self::DamagedBlock { block } => write!(
+                f,
+                "block {block} is not what was written there: it was changed, swapped, rolled back or damaged; nothing of it was decrypted"
+            ),
             Self::Provider(e) => e.fmt(f),
             Self::AlreadyExists { what } => write!(f, "{what} exists already and was left as it is"),
             Self::BufferTooSmall { needed, given } => {

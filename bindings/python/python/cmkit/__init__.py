@@ -32,6 +32,7 @@ from ._cmkit import (
 from ._errors import (
     AccessDeniedError,
     AuthenticationError,
+    BusyError,
     CancelledError,
     CmkitError,
     FormatError,
@@ -85,6 +86,7 @@ __all__ = [
     "AllowHost",
     "AuditEvent",
     "AuthenticationError",
+    "BusyError",
     "CancelledError",
     "Census",
     "Check",

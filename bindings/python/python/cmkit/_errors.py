@@ -154,6 +154,10 @@ class StateError(CmkitError):
     """The stream failed before, is finished, or belongs to another process."""
 
 
+class BusyError(CmkitError):
+    """Something else uses it: mounted, locked, or a job of that name runs."""
+
+
 class CancelledError(CmkitError):
     """The caller asked to stop. Nothing was kept."""
 

@@ -1,0 +1,62 @@
+//! Where a volume's bytes are.
+
+mod memory;
+
+use std::io;
+
+pub use self::memory::MemoryBacking;
+
+/// Room for a volume's ciphertext: a file, a block device, memory.
+///
+/// Thread-safe. Callers never overlap a write with another call for the same bytes.
+#[allow(clippy::len_without_is_empty)]
+pub trait Backing: Send + Sync {
+    /// Bytes; never changes.
+    fn len(&self) -> u64;
+
+    /// What errors and records call it: a path, where it has one.
+    fn name(&self) -> &str;
+
+    /// Fills all of `data` from `offset`. What was never written may be anything.
+    ///
+    /// # Errors
+    /// * The system's; [`UnexpectedEof`](io::ErrorKind::UnexpectedEof) when it became shorter than it was.
+    fn read_at(&self, data: &mut [u8], offset: u64) -> io::Result<()>;
+
+    /// Writes all of `data` at `offset`. After an error any part of it may have been written.
+    ///
+    /// # Errors
+    /// * The system's.
+    fn write_at(&self, data: &[u8], offset: u64) -> io::Result<()>;
+
+    /// Has what was written reach the medium.
+    ///
+    /// # Errors
+    /// * The system's.
+    fn flush(&self) -> io::Result<()>;
+
+    /// Gives room back, if that can be done; what is there afterwards may be anything.
+    ///
+    /// # Errors
+    /// * The system's.
+    fn punch(&self, offset: u64, len: u64) -> io::Result<Punched>;
+
+    /// Whether a call may wait for a medium.
+    fn is_blocking(&self) -> bool {
+        false
+    }
+
+    /// Whether nothing can be written.
+    fn is_read_only(&self) -> bool {
+        false
+    }
+}
+
+/// What became of room that was given back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Punched {
+    /// It was given back.
+    Yes,
+    /// This kind of backing can't.
+    Unsupported,
+}

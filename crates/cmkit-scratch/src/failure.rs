@@ -1,0 +1,33 @@
+//! Errors that several rooms make.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use cmkit::{Error, Result};
+
+/// That `len` bytes at `offset` are on a disk of `size`.
+pub(crate) fn check_range(offset: u64, len: u64, size: u64) -> Result<()> {
+    match offset.checked_add(len) {
+        Some(end) if end <= size => Ok(()),
+        _ => Err(Error::InvalidArgument {
+            problem: format!(
+                "{len} bytes at {offset} are beyond the end of the disk, which has {size} bytes"
+            ),
+        }),
+    }
+}
+
+/// The system's error of a backing.
+pub(crate) fn io(operation: &'static str, name: &str, source: io::Error) -> Error {
+    Error::Io {
+        operation,
+        path: Some(PathBuf::from(name)),
+        source: Arc::new(source),
+    }
+}
+
+/// Bytes in memory as a number on a disk.
+pub(crate) fn len_of(data: &[u8]) -> u64 {
+    data.len() as u64
+}

@@ -1,0 +1,13 @@
+//! Encrypted scratch disks for jobs on a node: authenticated, made in an instant, and unreadable in an instant when the job ends.
+//!
+//! Linux only: on other systems this crate is empty.
+#![cfg(target_os = "linux")]
+
+mod backing;
+mod device;
+mod failure;
+mod plain;
+
+pub use backing::{Backing, MemoryBacking, Punched};
+pub use device::{BlockDevice, Durability, Extent, ExtentKind, Geometry, Zeroes};
+pub use plain::PlainDevice;
