@@ -15,6 +15,7 @@ mod policy;
 mod rotation;
 mod sealing;
 mod standing;
+mod volume;
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -32,6 +33,7 @@ use self::opening::OpenState;
 pub(crate) use self::opening::{bad_row, verify_mac};
 pub use self::policy::{AllowEntry, DekPolicy};
 use self::sealing::SealState;
+pub(crate) use self::volume::VolumeHold;
 use crate::audit::AuditSink;
 use crate::error::{Error, Result};
 use crate::key_id::{KeyId, KeyRef};

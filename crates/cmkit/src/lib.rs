@@ -13,6 +13,7 @@
 //! * Files: [`Keyring::encrypt_file`], [`Keyring::decrypt_file`], [`Keyring::open_file`].
 //! * Another key for the same data: [`Keyring::rewrap`], [`Keyring::rewrap_file`].
 //! * A new version of the same key: [`Keyring::rotation`], and [`Keyring::census`] before the old one is disabled.
+//! * Blocks of a scratch disk: [`BlockKey`], [`XtsKey`]; whole disks are the crate `cmkit-scratch`.
 //! * A provider or a key store of your own: [`KeyProvider`], [`KeyStore`].
 //!
 //! ```
@@ -63,6 +64,7 @@ mod key_store;
 mod keyring;
 mod provider;
 mod rewrap;
+mod scratch;
 mod seams;
 mod secret;
 mod stream;
@@ -87,6 +89,7 @@ pub use provider::{
     UnwrapRequest, WrapAlgorithm, WrapRequest, WrappedKey,
 };
 pub use rewrap::{Rewrap, RewrapOutcome, Rotate, RotateOutcome, Rotated, RotatedFile, Rotation};
+pub use scratch::{BlockKey, BlockSeal, BlockSize, SectorSize, VolumeLayout, XtsKey};
 pub use secret::SecretBytes;
 pub use stream::{
     Decryptor, Encryptor, HeaderPadding, ReadAt, Reader, SeekReadAt, StreamOptions, error_from_io,

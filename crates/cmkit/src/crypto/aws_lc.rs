@@ -118,6 +118,36 @@ impl AeadKey {
         };
         zero_unless(opened, in_out)
     }
+    /// Seals `text` in place, with its tag apart. On failure both are zero.
+    pub(crate) fn seal_apart(
+        &self,
+        nonce: &[u8; NONCE_LEN],
+        text: &mut [u8],
+        tag: &mut [u8; TAG_LEN],
+    ) -> Result<(), CryptoError> {
+        let sealed = self.0.seal_in_place_scatter(
+            Nonce::from(nonce),
+            Aad::empty(),
+            text,
+            &[],
+            tag.as_mut_slice(),
+        );
+        let sealed = sealed.is_ok();
+        zero_unless(sealed, text).and(zero_unless(sealed, tag))
+    }
+
+    /// Opens `text` in place, with its tag apart. On failure `text` is zero.
+    pub(crate) fn open_apart(
+        &self,
+        nonce: &[u8; NONCE_LEN],
+        tag: &[u8; TAG_LEN],
+        text: &mut [u8],
+    ) -> Result<(), CryptoError> {
+        let opened =
+            self.0
+                .open_in_place_separate_tag(Nonce::from(nonce), Aad::empty(), tag, text);
+        zero_unless(opened.is_ok(), text)
+    }
 }
 
 /// What the library leaves in a buffer after a failure is its own affair: here it is always zeros.

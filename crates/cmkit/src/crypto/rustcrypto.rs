@@ -131,6 +131,28 @@ impl AeadKey {
         };
         zero_unless(opened, in_out)
     }
+
+    /// Seals `text` in place, with its tag apart. On failure both are zero.
+    pub(crate) fn seal_apart(
+        &self,
+        nonce: &[u8; NONCE_LEN],
+        text: &mut [u8],
+        tag: &mut [u8; TAG_LEN],
+    ) -> Result<(), CryptoError> {
+        let sealed = self.seal_detached(nonce, &[], text.into(), tag);
+        zero_unless(sealed, text).and(zero_unless(sealed, tag))
+    }
+
+    /// Opens `text` in place, with its tag apart. On failure `text` is zero.
+    pub(crate) fn open_apart(
+        &self,
+        nonce: &[u8; NONCE_LEN],
+        tag: &[u8; TAG_LEN],
+        text: &mut [u8],
+    ) -> Result<(), CryptoError> {
+        let opened = self.open_detached(nonce, &[], text.into(), tag);
+        zero_unless(opened, text)
+    }
 }
 
 /// What the library leaves in a buffer after a failure is its own affair: here it is always zeros.

@@ -20,11 +20,7 @@ impl Keyring {
     /// * [`Error::WorkspaceMismatch`], [`Error::KeyNotAllowed`]: this keyring may not open it.
     /// * [`Error::Provider`], [`Error::KeyStore`]: the DEK could not be had.
     pub fn decrypt(&self, envelope: &[u8], context: &EncryptionContext) -> Result<Vec<u8>> {
-        let key = self.opening_key(envelope)?;
-        let opened = Opened::new(&key, envelope, context)?;
-        let plaintext = opened.to_vec()?;
-        key.charge(plaintext.len() as u64);
-        Ok(plaintext)
+        open_to_vec(&self.opening_key(envelope)?, envelope, context)
     }
 
     /// Decrypts an envelope into `out` and gives the plaintext's length. What is behind it in `out` stays as it was.
@@ -148,6 +144,17 @@ impl<'a> Opened<'a> {
         }
         Ok(out)
     }
+}
+
+pub(crate) fn open_to_vec(
+    key: &OpeningKey,
+    envelope: &[u8],
+    context: &EncryptionContext,
+) -> Result<Vec<u8>> {
+    let opened = Opened::new(key, envelope, context)?;
+    let plaintext = opened.to_vec()?;
+    key.charge(plaintext.len() as u64);
+    Ok(plaintext)
 }
 
 fn open_into(

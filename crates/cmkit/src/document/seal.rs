@@ -125,7 +125,7 @@ fn begin(key: &SealingKey, context: &EncryptionContext) -> Result<(Message, [u8;
     ))
 }
 
-pub(super) fn seal_to_vec(
+pub(crate) fn seal_to_vec(
     key: &SealingKey,
     plaintext: &[u8],
     context: &EncryptionContext,

@@ -183,7 +183,6 @@ impl Shared {
 
     /// The whole order of checks, with the provider.
     pub(super) fn open_header(&self, bytes: &[u8]) -> Result<Arc<DecryptEntry>> {
-        let usage = Usage::new(self.clock.now());
         let header = Header::parse(bytes)?;
         header.check_form()?;
         self.check_workspace(&header)?;
@@ -192,8 +191,27 @@ impl Shared {
                 "it is a volume's key and not a document or stream",
             ));
         }
+        Ok(Arc::new(self.open_checked(&header)?.1))
+    }
+
+    /// The same for a volume's key, and the DEK itself.
+    pub(super) fn open_volume_header(&self, bytes: &[u8]) -> Result<(Dek, DecryptEntry)> {
+        let header = Header::parse(bytes)?;
+        header.check_form()?;
+        self.check_workspace(&header)?;
+        if header.core.purpose != Purpose::Volume {
+            return Err(Error::format(
+                "it is a document or stream and not a volume's key",
+            ));
+        }
+        self.open_checked(&header)
+    }
+
+    /// The checks from the allow-list on.
+    fn open_checked(&self, header: &Header<'_>) -> Result<(Dek, DecryptEntry)> {
+        let usage = Usage::new(self.clock.now());
         let (unwrapped, recipients) = if header.is_compact() {
-            let row_bytes = self.row(&header)?;
+            let row_bytes = self.row(header)?;
             let row = Header::parse(&row_bytes).map_err(|_| bad_row(&header.core.dek_id))?;
             if row.core_bytes != header.core_bytes
                 || row.bytes.len() != row_bytes.len()
@@ -202,11 +220,11 @@ impl Shared {
                 return Err(bad_row(&header.core.dek_id));
             }
             let unwrapped = self.unwrap_recipients(&row, None)?;
-            verify_mac(&unwrapped.dek, &header)?;
+            verify_mac(&unwrapped.dek, header)?;
             (unwrapped, self.known_holders(&row.recipients))
         } else {
             (
-                self.unwrap_recipients(&header, None)?,
+                self.unwrap_recipients(header, None)?,
                 self.known_holders(&header.recipients),
             )
         };
@@ -215,13 +233,14 @@ impl Shared {
         holders.retain(|h| h.key != holder.key);
         holders.insert(0, holder);
         self.check_others(&holders)?;
-        Ok(Arc::new(DecryptEntry {
+        let entry = DecryptEntry {
             keys: BodyKeys::of(&dek, header.core_bytes),
-            header: bytes.to_vec(),
+            header: header.bytes.to_vec(),
             holders,
             usage,
             last_used: AtomicU64::new(0),
-        }))
+        };
+        Ok((dek, entry))
     }
 
     fn check_workspace(&self, header: &Header<'_>) -> Result<()> {

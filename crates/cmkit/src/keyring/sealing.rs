@@ -35,6 +35,42 @@ pub(super) struct Slot {
     header_len: AtomicUsize,
 }
 
+/// A DEK that was made and wrapped just now.
+pub(super) struct NewDek {
+    core: Core,
+    core_bytes: Vec<u8>,
+    dek: Dek,
+    mac_key: MacKey,
+    holders: Vec<Holder>,
+    pub(super) recipients: Vec<Vec<u8>>,
+    usage: Usage,
+}
+
+impl NewDek {
+    pub(super) fn header(&self, recipients: &[Vec<u8>], padding: Padding) -> Result<Vec<u8>> {
+        let mac = |bytes: &[u8]| self.mac_key.mac(bytes);
+        envelope::build(&self.core_bytes, recipients, padding, mac)?.ok_or(Error::Internal {
+            problem: "a header can't be padded",
+        })
+    }
+
+    /// What messages are sealed with, and the DEK itself.
+    pub(super) fn into_entry(
+        self,
+        plain_header: Vec<u8>,
+        padded_header: Vec<u8>,
+    ) -> (Dek, EncryptEntry) {
+        let entry = EncryptEntry {
+            keys: BodyKeys::of(&self.dek, &self.core_bytes),
+            plain_header,
+            padded_header,
+            recipients: self.holders,
+            usage: self.usage,
+        };
+        (self.dek, entry)
+    }
+}
+
 /// Until when no new DEK is tried, and why the last try failed.
 struct Pause {
     until: Timer,
@@ -188,15 +224,40 @@ impl Shared {
 
     /// A new DEK, wrapped for every recipient and, for the compact form, put into the key store before its first use.
     fn make_entry(&self, form: Form, slot: &Slot) -> Result<Arc<EncryptEntry>> {
-        if self.wrap_with.is_empty() {
-            return Err(Error::Policy {
-                problem: "this keyring has no wrapping key, so it only decrypts; give it one when building it".into(),
-            });
-        }
         let compact = form == Form::Compact;
         if compact {
             // A missing key store is reported before a provider is asked for a key that nothing could keep.
             self.with_key_store(|_| Ok(()))?;
+        }
+        let new = self.new_dek(if compact {
+            Purpose::KeyStore
+        } else {
+            Purpose::Data
+        })?;
+        let full = new.header(&new.recipients, Padding::None)?;
+        let (plain_header, padded_header) = if compact {
+            let id = &new.core.dek_id;
+            if !self.with_key_store(|store| store.put_if_absent(id, &full))? {
+                return Err(Error::KeyStore {
+                    problem: format!("the key store has a row for the new DEK {id} already"),
+                    retryable: true,
+                });
+            }
+            (new.header(&[], Padding::None)?, Vec::new())
+        } else {
+            (full, new.header(&new.recipients, Padding::FileBlock)?)
+        };
+        slot.header_len.store(plain_header.len(), Ordering::Relaxed);
+        let (_, entry) = new.into_entry(plain_header, padded_header);
+        Ok(Arc::new(entry))
+    }
+
+    /// A new DEK, wrapped for every recipient.
+    pub(super) fn new_dek(&self, purpose: Purpose) -> Result<NewDek> {
+        if self.wrap_with.is_empty() {
+            return Err(Error::Policy {
+                problem: "this keyring has no wrapping key, so it only decrypts; give it one when building it".into(),
+            });
         }
         let usage = Usage::new(self.clock.now());
         let dek = Dek::try_fill(|dek| self.random.fill(dek))?;
@@ -204,11 +265,7 @@ impl Shared {
         self.random.fill(&mut id)?;
         let core = Core {
             dek_id: DekId(id),
-            purpose: if compact {
-                Purpose::KeyStore
-            } else {
-                Purpose::Data
-            },
+            purpose,
             workspace: self.workspace.clone(),
             created: self.now_unix(),
         };
@@ -227,41 +284,15 @@ impl Shared {
             holders.push(holder);
             recipients.push(recipient);
         }
-
-        let core_bytes = core.encode();
-        let mac_key = MacKey::of(&dek);
-        let header = |recipients: &[Vec<u8>], padding| {
-            envelope::build(&core_bytes, recipients, padding, |bytes| mac_key.mac(bytes))?.ok_or(
-                Error::Internal {
-                    problem: "a header can't be padded",
-                },
-            )
-        };
-        let full = header(&recipients, Padding::None)?;
-        let (plain_header, padded_header) = if compact {
-            if !self.with_key_store(|store| store.put_if_absent(&core.dek_id, &full))? {
-                return Err(Error::KeyStore {
-                    problem: format!(
-                        "the key store has a row for the new DEK {} already",
-                        core.dek_id
-                    ),
-                    retryable: true,
-                });
-            }
-            (header(&[], Padding::None)?, Vec::new())
-        } else {
-            let padded = header(&recipients, Padding::FileBlock)?;
-            (full, padded)
-        };
-        let keys = BodyKeys::of(&dek, &core_bytes);
-        slot.header_len.store(plain_header.len(), Ordering::Relaxed);
-        Ok(Arc::new(EncryptEntry {
-            keys,
-            plain_header,
-            padded_header,
-            recipients: holders,
+        Ok(NewDek {
+            core_bytes: core.encode(),
+            mac_key: MacKey::of(&dek),
+            core,
+            dek,
+            holders,
+            recipients,
             usage,
-        }))
+        })
     }
 
     /// Wraps a DEK with one key: who holds it, and the recipient's bytes.
