@@ -2,7 +2,7 @@
 //!
 //! Two backends offer the same items: [`aws_lc`] (the default) and [`rustcrypto`] (pure Rust). Both may be
 //! compiled in; `aws_lc` is then the one in use and the other is there for the tests, which hold them
-//! against each other. AES key wrap ([`key_wrap`]) and random bytes ([`random`]) are one implementation for both.
+//! against each other. AES key wrap ([`key_wrap`]), XTS ([`xts`]) and random bytes ([`random`]) are one implementation for both.
 //!
 //! What a backend offers:
 //!
@@ -22,6 +22,14 @@ mod random;
 mod rsa_der;
 #[cfg(feature = "rustcrypto")]
 pub(crate) mod rustcrypto;
+#[cfg_attr(
+    not(test),
+    expect(
+        dead_code,
+        reason = "what blocks of a volume are encrypted with comes next"
+    )
+)]
+pub(crate) mod xts;
 
 #[cfg(feature = "aws-lc-rs")]
 pub(crate) use aws_lc as backend;
