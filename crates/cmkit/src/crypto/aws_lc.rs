@@ -143,9 +143,9 @@ impl AeadKey {
         tag: &[u8; TAG_LEN],
         text: &mut [u8],
     ) -> Result<(), CryptoError> {
-        let opened =
-            self.0
-                .open_in_place_separate_tag(Nonce::from(nonce), Aad::empty(), tag, text);
+        let opened = self
+            .0
+            .open_in_place_separate_tag(Nonce::from(nonce), Aad::empty(), tag, text);
         zero_unless(opened.is_ok(), text)
     }
 }

@@ -22,13 +22,6 @@ mod random;
 mod rsa_der;
 #[cfg(feature = "rustcrypto")]
 pub(crate) mod rustcrypto;
-#[cfg_attr(
-    not(test),
-    expect(
-        dead_code,
-        reason = "what blocks of a volume are encrypted with comes next"
-    )
-)]
 pub(crate) mod xts;
 
 #[cfg(feature = "aws-lc-rs")]

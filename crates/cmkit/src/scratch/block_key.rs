@@ -54,7 +54,11 @@ impl BlockSize {
     pub fn from_bytes(bytes: u32) -> Result<Self> {
         let fits = |size: &Self| size.bytes() == bytes;
         let found = Self::ALL.into_iter().find(fits);
-        found.ok_or_else(|| Error::invalid(format!("a block has 4096, 16384 or 65536 bytes, not {bytes}")))
+        found.ok_or_else(|| {
+            Error::invalid(format!(
+                "a block has 4096, 16384 or 65536 bytes, not {bytes}"
+            ))
+        })
     }
 }
 
@@ -97,9 +101,10 @@ impl BlockSeal {
         self.0[..VERSION_LEN].copy_from_slice(&version.to_be_bytes()[8 - VERSION_LEN..]);
     }
 
-    /// The tag's place.
-    fn parts(&mut self) -> &mut [u8; TAG_LEN] {
-        self.0.last_chunk_mut().expect("a seal is longer than a tag")
+    fn tag_mut(&mut self) -> &mut [u8; TAG_LEN] {
+        self.0
+            .last_chunk_mut()
+            .expect("a seal is longer than a tag")
     }
 
     fn tag(&self) -> &[u8; TAG_LEN] {
@@ -107,7 +112,7 @@ impl BlockSeal {
     }
 
     /// Block number and version, 48 bits each.
-    fn nonce(&self, block: u64) -> [u8; NONCE_LEN] {
+    pub(super) fn nonce(&self, block: u64) -> [u8; NONCE_LEN] {
         let mut nonce = [0; NONCE_LEN];
         nonce[..6].copy_from_slice(&block.to_be_bytes()[2..]);
         nonce[6..].copy_from_slice(&self.0[..VERSION_LEN]);
@@ -178,7 +183,9 @@ impl BlockKey {
     /// The keys that wrap its DEK; none for a [random](Self::random) one.
     #[must_use]
     pub fn key_ids(&self) -> Vec<KeyId> {
-        self.cipher.hold().map_or_else(Vec::new, |hold| hold.key_ids())
+        self.cipher
+            .hold()
+            .map_or_else(Vec::new, |hold| hold.key_ids())
     }
 
     /// The DEK's id, which the keyring's providers don't know; `None` for a [random](Self::random) one.
@@ -224,16 +231,15 @@ impl BlockKey {
         self.check_blocks(first, data.len(), seals.len())?;
         let block_len = self.block_len();
         self.cipher.with(|cipher| {
-            let mut version = self.take_versions(seals.len() as u64)?;
+            let versions = self.take_versions(seals.len() as u64)?..;
             let blocks = data.chunks_exact_mut(block_len).zip(seals);
-            for (block, (text, seal)) in (first..).zip(blocks) {
+            for ((block, version), (text, seal)) in (first..).zip(versions).zip(blocks) {
                 seal.set_version(version);
                 let nonce = seal.nonce(block);
-                let sealed = cipher.seal_apart(&nonce, text, seal.parts());
+                let sealed = cipher.seal_apart(&nonce, text, seal.tag_mut());
                 sealed.map_err(|_| Error::Internal {
                     problem: "a block couldn't be encrypted",
                 })?;
-                version += 1;
             }
             Ok(())
         })

@@ -90,6 +90,9 @@ impl<C> Live<C> {
     /// Zeroizes the cipher when they don't, and makes it again when they do again.
     pub(super) fn check(&self) -> Result<()> {
         self.check_process()?;
+        if self.is_destroyed() {
+            return Err(destroyed());
+        }
         let Some(origin) = &self.origin else {
             return Ok(());
         };

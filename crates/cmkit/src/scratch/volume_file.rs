@@ -41,7 +41,11 @@ pub(super) fn encode(layout: &VolumeLayout, salt: &[u8; SALT_LEN]) -> Vec<u8> {
 }
 
 pub(super) fn decode(bytes: &[u8]) -> Result<(VolumeLayout, [u8; SALT_LEN])> {
-    let unknown = || Error::format("the volume file describes a volume that this cmkit doesn't know; a newer cmkit may");
+    let unknown = || {
+        Error::format(
+            "the volume file describes a volume that this cmkit doesn't know; a newer cmkit may",
+        )
+    };
     let mut reader = cbor::Reader::new(bytes);
     if reader.map_len()? != ENTRIES {
         return Err(unknown());

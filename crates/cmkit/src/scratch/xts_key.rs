@@ -48,7 +48,9 @@ impl SectorSize {
         match bytes {
             512 => Ok(Self::B512),
             4096 => Ok(Self::B4096),
-            _ => Err(Error::invalid(format!("a sector has 512 or 4096 bytes, not {bytes}"))),
+            _ => Err(Error::invalid(format!(
+                "a sector has 512 or 4096 bytes, not {bytes}"
+            ))),
         }
     }
 }
@@ -88,11 +90,17 @@ impl XtsKey {
     /// * [`Error::InvalidArgument`]: not 64 bytes, equal halves, or an offset that isn't whole sectors.
     pub fn from_bytes(key: &[u8], size: SectorSize, iv_offset: u64) -> Result<Self> {
         let key: &[u8; XTS_KEY_LEN] = key.try_into().map_err(|_| {
-            Error::invalid(format!("a key for aes-xts-plain64 has 64 bytes, not {}", key.len()))
+            Error::invalid(format!(
+                "a key for aes-xts-plain64 has 64 bytes, not {}",
+                key.len()
+            ))
         })?;
         check_iv_offset(iv_offset, size)?;
-        let cipher = Xts::new(key)
-            .map_err(|_| Error::invalid("the two halves of a key for aes-xts-plain64 must differ; make another one"))?;
+        let cipher = Xts::new(key).map_err(|_| {
+            Error::invalid(
+                "the two halves of a key for aes-xts-plain64 must differ; make another one",
+            )
+        })?;
         Ok(Self::with(Live::new(cipher), size, iv_offset))
     }
 
@@ -113,7 +121,9 @@ impl XtsKey {
     /// The keys that wrap its DEK; none if no keyring has it.
     #[must_use]
     pub fn key_ids(&self) -> Vec<KeyId> {
-        self.cipher.hold().map_or_else(Vec::new, |hold| hold.key_ids())
+        self.cipher
+            .hold()
+            .map_or_else(Vec::new, |hold| hold.key_ids())
     }
 
     /// The id of its DEK; `None` if no keyring has it.
@@ -233,14 +243,20 @@ pub(super) fn check_iv_offset(iv_offset: u64, size: SectorSize) -> Result<()> {
 }
 
 pub(super) fn too_large() -> Error {
-    Error::invalid("a volume in XTS mode has at most 256 TiB (2^48 bytes) under one key (IEEE 1619); split it")
+    Error::invalid(
+        "a volume in XTS mode has at most 256 TiB (2^48 bytes) under one key (IEEE 1619); split it",
+    )
 }
 
 pub(super) fn check_len(layout: &VolumeLayout) -> Result<()> {
     if layout.len > MAX_BYTES {
         return Err(too_large());
     }
-    if layout.len == 0 || !layout.len.is_multiple_of(u64::from(layout.sector_size.bytes())) {
+    if layout.len == 0
+        || !layout
+            .len
+            .is_multiple_of(u64::from(layout.sector_size.bytes()))
+    {
         return Err(Error::invalid(format!(
             "a volume of {} bytes isn't whole sectors of {} bytes",
             layout.len,
@@ -264,7 +280,10 @@ impl Keyring {
         let derivation = Derivation::draw(Mode::Xts, layout.sector_size.bytes(), self.random())?;
         let file = hold.seal_file(&volume_file::encode(layout, derivation.salt()))?;
         let cipher = Live::of_keyring(&dek, hold, derivation, make)?;
-        Ok((XtsKey::with(cipher, layout.sector_size, layout.iv_offset), file))
+        Ok((
+            XtsKey::with(cipher, layout.sector_size, layout.iv_offset),
+            file,
+        ))
     }
 
     /// The key and the layout of a volume that [`create_xts_volume`](Self::create_xts_volume) made, from its volume file.
@@ -277,6 +296,9 @@ impl Keyring {
         let (layout, salt) = volume_file::decode(&description)?;
         let derivation = Derivation::new(Mode::Xts, layout.sector_size.bytes(), salt);
         let cipher = Live::of_keyring(&dek, hold, derivation, make)?;
-        Ok((XtsKey::with(cipher, layout.sector_size, layout.iv_offset), layout))
+        Ok((
+            XtsKey::with(cipher, layout.sector_size, layout.iv_offset),
+            layout,
+        ))
     }
 }
