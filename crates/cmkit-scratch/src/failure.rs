@@ -27,6 +27,13 @@ pub(crate) fn io(operation: &'static str, name: &str, source: io::Error) -> Erro
     }
 }
 
+/// An argument outside of its range.
+pub(crate) fn invalid(problem: impl Into<String>) -> Error {
+    Error::InvalidArgument {
+        problem: problem.into(),
+    }
+}
+
 /// Bytes in memory as a number on a disk.
 pub(crate) fn len_of(data: &[u8]) -> u64 {
     data.len() as u64

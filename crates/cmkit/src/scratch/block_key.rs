@@ -80,13 +80,13 @@ impl BlockSeal {
 
     /// The seal that was taken apart by [`to_bytes`](Self::to_bytes).
     #[must_use]
-    pub fn from_bytes(bytes: [u8; Self::LEN]) -> Self {
+    pub const fn from_bytes(bytes: [u8; Self::LEN]) -> Self {
         Self(bytes)
     }
 
     /// Its bytes.
     #[must_use]
-    pub fn to_bytes(self) -> [u8; Self::LEN] {
+    pub const fn to_bytes(self) -> [u8; Self::LEN] {
         self.0
     }
 
