@@ -3,11 +3,15 @@
 //! Linux only: on other systems this crate is empty.
 #![cfg(target_os = "linux")]
 
+mod aligned;
 mod backing;
 mod device;
 mod failure;
 mod plain;
 
-pub use backing::{Backing, MemoryBacking, Punched};
+pub use backing::{
+    Access, Backing, Call, DeviceBacking, Fault, Faults, FaultyBacking, FileBacking, MemoryBacking,
+    Punched, Recorded, open_path,
+};
 pub use device::{BlockDevice, Durability, Extent, ExtentKind, Geometry, Zeroes};
 pub use plain::PlainDevice;
