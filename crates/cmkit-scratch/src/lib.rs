@@ -8,6 +8,10 @@ mod backing;
 mod device;
 mod failure;
 mod plain;
+mod private;
+mod protect;
+mod record;
+mod time;
 
 pub use backing::{
     Access, Backing, Call, DeviceBacking, Fault, Faults, FaultyBacking, FileBacking, MemoryBacking,
@@ -15,3 +19,6 @@ pub use backing::{
 };
 pub use device::{BlockDevice, Durability, Extent, ExtentKind, Geometry, Zeroes};
 pub use plain::PlainDevice;
+pub use protect::{MemoryPolicy, Protection, protect_process};
+pub use record::{Discard, ErasureRecord};
+pub use time::UtcTime;
