@@ -1,10 +1,18 @@
 //! Where a volume's bytes are.
 
+mod device;
+mod faulty;
+mod file;
 mod memory;
+mod open;
 
 use std::io;
 
+pub use self::device::DeviceBacking;
+pub use self::faulty::{Call, Fault, Faults, FaultyBacking, Recorded};
+pub use self::file::{Access, FileBacking};
 pub use self::memory::MemoryBacking;
+pub use self::open::open_path;
 
 /// Room for a volume's ciphertext: a file, a block device, memory.
 ///
@@ -59,4 +67,30 @@ pub enum Punched {
     Yes,
     /// This kind of backing can't.
     Unsupported,
+}
+
+/// That a range is within a backing: a write beyond it would make a file longer.
+fn check(offset: u64, len: u64, size: u64) -> io::Result<()> {
+    match offset.checked_add(len) {
+        Some(end) if end <= size => Ok(()),
+        _ => Err(io::Error::new(
+            io::ErrorKind::UnexpectedEof,
+            format!("{len} bytes at {offset} are beyond its {size} bytes"),
+        )),
+    }
+}
+
+/// Says of a read that found an end what that means.
+fn explain_end(error: io::Error) -> io::Error {
+    if error.kind() == io::ErrorKind::UnexpectedEof {
+        return io::Error::new(error.kind(), "it became shorter than it was");
+    }
+    error
+}
+
+fn read_only() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::ReadOnlyFilesystem,
+        "it is open for reading only",
+    )
 }

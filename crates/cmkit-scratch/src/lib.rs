@@ -8,9 +8,19 @@ mod backing;
 mod device;
 mod failure;
 mod plain;
+mod private;
+mod protect;
+mod record;
+mod time;
 mod volume;
 
-pub use backing::{Backing, MemoryBacking, Punched};
+pub use backing::{
+    Access, Backing, Call, DeviceBacking, Fault, Faults, FaultyBacking, FileBacking, MemoryBacking,
+    Punched, Recorded, open_path,
+};
 pub use device::{BlockDevice, Durability, Extent, ExtentKind, Geometry, Zeroes};
 pub use plain::PlainDevice;
+pub use protect::{MemoryPolicy, Protection, protect_process};
+pub use record::{Discard, ErasureRecord};
+pub use time::UtcTime;
 pub use volume::{Volume, VolumeMode, VolumeSpec, VolumeStats};
