@@ -6,8 +6,20 @@
 mod backing;
 mod device;
 mod failure;
+mod file_system;
+mod fuse;
+pub mod loop_device;
+pub mod mount;
+mod origin;
 mod plain;
+pub mod probe;
+mod program;
+mod usage;
 
 pub use backing::{Backing, MemoryBacking, Punched};
 pub use device::{BlockDevice, Durability, Extent, ExtentKind, Geometry, Zeroes};
+pub use file_system::{Content, FileSystem};
+pub use fuse::FuseMount;
+pub use loop_device::LoopDevice;
+pub use mount::Mount;
 pub use plain::PlainDevice;
