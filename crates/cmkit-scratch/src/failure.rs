@@ -1,7 +1,7 @@
 //! Errors that several rooms make.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cmkit::{Error, Result};
@@ -31,6 +31,15 @@ pub(crate) fn io(operation: &'static str, name: &str, source: io::Error) -> Erro
 pub(crate) fn invalid(problem: impl Into<String>) -> Error {
     Error::InvalidArgument {
         problem: problem.into(),
+    }
+}
+
+/// The system's error at a path.
+pub(crate) fn io_at(operation: &'static str, path: &Path, source: io::Error) -> Error {
+    Error::Io {
+        operation,
+        path: Some(path.to_owned()),
+        source: Arc::new(source),
     }
 }
 

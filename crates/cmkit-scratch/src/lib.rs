@@ -7,11 +7,19 @@ mod aligned;
 mod backing;
 mod device;
 mod failure;
+mod file_system;
+mod fuse;
+pub mod loop_device;
+pub mod mount;
+mod origin;
 mod plain;
 mod private;
+pub mod probe;
+mod program;
 mod protect;
 mod record;
 mod time;
+mod usage;
 mod volume;
 
 pub use backing::{
@@ -19,6 +27,10 @@ pub use backing::{
     Punched, Recorded, open_path,
 };
 pub use device::{BlockDevice, Durability, Extent, ExtentKind, Geometry, Zeroes};
+pub use file_system::{Content, FileSystem};
+pub use fuse::FuseMount;
+pub use loop_device::LoopDevice;
+pub use mount::Mount;
 pub use plain::PlainDevice;
 pub use protect::{MemoryPolicy, Protection, protect_process};
 pub use record::{Discard, ErasureRecord};
