@@ -11,6 +11,7 @@ mod plain;
 mod private;
 mod protect;
 mod record;
+mod state;
 mod time;
 
 pub use backing::{
@@ -21,4 +22,5 @@ pub use device::{BlockDevice, Durability, Extent, ExtentKind, Geometry, Zeroes};
 pub use plain::PlainDevice;
 pub use protect::{MemoryPolicy, Protection, protect_process};
 pub use record::{Discard, ErasureRecord};
+pub use state::{BackingPlace, Claim, JobEntry, JobState, Liveness, LoopDevice, Owner, StateDir};
 pub use time::UtcTime;
