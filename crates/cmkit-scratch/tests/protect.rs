@@ -47,7 +47,7 @@ fn task() {
 
 /// Its output; with `limited`, without the right to lock memory and with room for 64 KiB. `None`: that can't be had here.
 fn run(task: &str, limited: bool) -> Option<String> {
-    let me = std::env::current_exe().unwrap();
+    let me = std::env::current_exe().expect("a test program has a path");
     let mut command = if limited {
         let mut command = Command::new("setpriv");
         command.args(["--bounding-set=-ipc_lock", "--inh-caps=-ipc_lock"]);
@@ -61,7 +61,9 @@ fn run(task: &str, limited: bool) -> Option<String> {
         .env(TASK, task)
         .output();
     match output {
-        Ok(output) if output.status.success() => Some(String::from_utf8(output.stdout).unwrap()),
+        Ok(output) if output.status.success() => {
+            Some(String::from_utf8(output.stdout).expect("it writes text"))
+        }
         other => {
             assert!(limited, "{other:?}");
             assert!(std::env::var_os("CI").is_none(), "{other:?}");

@@ -1,0 +1,147 @@
+//! What a job holds.
+
+use std::fs;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::time::UtcTime;
+
+/// What a job holds or is about to take. No secret is in it. Fields that a later version adds are ignored by this one.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct JobState {
+    /// The job's name.
+    pub job: String,
+    /// The process that owns it.
+    pub owner: Owner,
+    /// When it began.
+    pub created: UtcTime,
+    /// The volume's id.
+    pub volume: String,
+    /// How it is encrypted: `ephemeral` or `xts`.
+    pub mode: String,
+    /// Bytes that the disk has.
+    pub size: u64,
+    /// The ids of the keys that wrap its data key. None: it is in the owner's memory only.
+    pub keys: Vec<String>,
+    /// Where the ciphertext is.
+    pub backing: BackingPlace,
+    /// The NBD server's socket.
+    pub socket: Option<PathBuf>,
+    /// Where the FUSE file system is mounted.
+    pub fuse_dir: Option<PathBuf>,
+    /// The loop device.
+    pub loop_device: Option<LoopDevice>,
+    /// Where the disk's file system is mounted.
+    pub mount_dir: Option<PathBuf>,
+    /// Files that the job made, for it to remove.
+    pub created_files: Vec<PathBuf>,
+    /// Directories that the job made, the outer ones first, for it to remove.
+    pub created_dirs: Vec<PathBuf>,
+}
+
+/// Where a disk's ciphertext is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum BackingPlace {
+    /// In a file.
+    File {
+        /// Which.
+        path: PathBuf,
+    },
+    /// On a block device.
+    Device {
+        /// Which.
+        path: PathBuf,
+    },
+    /// In a file without a name: it is gone with its owner.
+    Anonymous {
+        /// A directory of its file system.
+        dir: PathBuf,
+    },
+    /// In the owner's memory: it is gone with its owner.
+    Memory,
+    /// Not decided yet, or written by a later version that has others.
+    #[default]
+    #[serde(other)]
+    Unknown,
+}
+
+/// A loop device of a job's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoopDevice {
+    /// `/dev/loopN`; `None` before the system has said which.
+    pub path: Option<PathBuf>,
+    /// The file that it makes a disk of. A device that has another one is somebody else's by now.
+    pub backing_file: PathBuf,
+}
+
+/// A process, told apart from later ones with the same number.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct Owner {
+    /// Its id, in its own PID namespace.
+    pub process: u32,
+    /// When it started: the system's clock ticks since it booted.
+    pub started: u64,
+    /// Which run of the system that is: its boot id.
+    pub boot: String,
+}
+
+impl JobState {
+    /// The state of a job that begins now, in this process, and holds nothing yet.
+    #[must_use]
+    pub fn new(job: impl Into<String>) -> Self {
+        Self {
+            job: job.into(),
+            owner: Owner::this_process(),
+            created: UtcTime::now(),
+            ..Self::default()
+        }
+    }
+}
+
+impl Owner {
+    /// This process. What can't be read from `/proc` is 0 or empty.
+    #[must_use]
+    pub fn this_process() -> Self {
+        let process = std::process::id();
+        Self {
+            process,
+            started: started(process).unwrap_or(0),
+            boot: boot_id(),
+        }
+    }
+
+    /// Whether the system is the one of then: mounts and loop devices of an earlier boot are gone.
+    #[must_use]
+    pub fn is_of_this_boot(&self) -> bool {
+        !self.boot.is_empty() && self.boot == boot_id()
+    }
+
+    /// Whether this very process lives, as far as can be seen from here: one in another PID namespace can't. What decides whether a job runs is
+    /// [`Liveness`](super::Liveness).
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        self.is_of_this_boot() && started(self.process) == Some(self.started)
+    }
+}
+
+fn boot_id() -> String {
+    let id = fs::read_to_string("/proc/sys/kernel/random/boot_id");
+    id.map(|id| id.trim().to_owned()).unwrap_or_default()
+}
+
+/// When a process started, unless it has ended: proc_pid_stat(5), field 22.
+fn started(process: u32) -> Option<u64> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    // The second field is a name in brackets, which may have anything in it.
+    let mut fields = stat[stat.rfind(')')? + 1..].split_whitespace();
+    // One that ended, and that nobody has asked about yet, is still there.
+    let has_ended = matches!(fields.next()?, "Z" | "X");
+    (!has_ended).then(|| fields.nth(18)?.parse().ok()).flatten()
+}
