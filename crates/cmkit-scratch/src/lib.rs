@@ -35,6 +35,6 @@ pub use mount::Mount;
 pub use plain::PlainDevice;
 pub use protect::{MemoryPolicy, Protection, protect_process};
 pub use record::{Discard, ErasureRecord};
-pub use state::{BackingPlace, Claim, JobEntry, JobState, Liveness, LoopDevice, Owner, StateDir};
+pub use state::{BackingPlace, Claim, JobEntry, JobState, Liveness, LoopState, Owner, StateDir};
 pub use time::UtcTime;
 pub use volume::{Volume, VolumeMode, VolumeSpec, VolumeStats};

@@ -12,7 +12,7 @@ use self::lock::Holder;
 use crate::private::{check_dir, check_name, json_names, private_dir, read_json};
 
 pub use self::claim::Claim;
-pub use self::job::{BackingPlace, JobState, LoopDevice, Owner};
+pub use self::job::{BackingPlace, JobState, LoopState, Owner};
 
 /// A directory that knows every job with a scratch disk: which are running, and what those held that died.
 ///

@@ -33,7 +33,7 @@ pub struct JobState {
     /// Where the FUSE file system is mounted.
     pub fuse_dir: Option<PathBuf>,
     /// The loop device.
-    pub loop_device: Option<LoopDevice>,
+    pub loop_device: Option<LoopState>,
     /// Where the disk's file system is mounted.
     pub mount_dir: Option<PathBuf>,
     /// Files that the job made, for it to remove.
@@ -72,7 +72,7 @@ pub enum BackingPlace {
 
 /// A loop device of a job's.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LoopDevice {
+pub struct LoopState {
     /// `/dev/loopN`; `None` before the system has said which.
     pub path: Option<PathBuf>,
     /// The file that it makes a disk of. A device that has another one is somebody else's by now.

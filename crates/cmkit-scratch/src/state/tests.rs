@@ -26,7 +26,7 @@ fn full(job: &str) -> JobState {
         },
         socket: Some("/run/cmkit/a.sock".into()),
         fuse_dir: Some("/run/cmkit/fuse".into()),
-        loop_device: Some(LoopDevice {
+        loop_device: Some(LoopState {
             path: Some("/dev/loop7".into()),
             backing_file: "/run/cmkit/fuse/disk".into(),
         }),
