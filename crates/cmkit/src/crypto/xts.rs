@@ -99,7 +99,7 @@ impl Xts {
 }
 
 /// AES in one direction, one block or many at once.
-trait Rounds {
+pub(super) trait Rounds {
     type Width: ArraySize;
     fn one(&self, block: &mut Block);
     fn wide(&self, blocks: &mut Array<Block, Self::Width>);
@@ -161,10 +161,10 @@ impl BlockCipherEncClosure for Starts<'_> {
 }
 
 /// Some units' data and their first tweaks.
-struct Pass<'a> {
-    starts: &'a [Block],
-    unit_blocks: usize,
-    blocks: &'a mut [Block],
+pub(super) struct Pass<'a> {
+    pub(super) starts: &'a [Block],
+    pub(super) unit_blocks: usize,
+    pub(super) blocks: &'a mut [Block],
 }
 
 impl BlockSizeUser for Pass<'_> {
@@ -187,7 +187,7 @@ impl BlockCipherDecClosure for Pass<'_> {
 
 impl Pass<'_> {
     #[inline(always)]
-    fn run<R: Rounds>(self, rounds: &R) {
+    pub(super) fn run<R: Rounds>(self, rounds: &R) {
         let mut tweaks = Tweaks {
             starts: self.starts,
             unit_blocks: self.unit_blocks,
