@@ -135,7 +135,9 @@ impl Definition {
 }
 
 fn plaintext(len: usize) -> Vec<u8> {
-    (0..len).map(|i| (i * 7 + i / 256 * 13) as u8).collect()
+    (0..len)
+        .map(|i| (i * 7 + i / 256 * 13).to_le_bytes()[0])
+        .collect()
 }
 
 /// Encrypts and decrypts `units` units of `unit_len` bytes, against the definition.
