@@ -4,8 +4,6 @@
 //! AWS-LC has the mode too, but its safe Rust interface doesn't. The rounds are the `aes` crate's, in as many blocks at
 //! once as the processor takes; around them, each batch gets its tweaks and both XORs while it is in the first cache.
 
-use core::array;
-
 use aes::cipher::array::{Array, ArraySize};
 use aes::cipher::{
     BlockCipherDecBackend, BlockCipherDecClosure, BlockCipherDecrypt as _, BlockCipherEncBackend,
@@ -22,6 +20,13 @@ pub(crate) const XTS_KEY_LEN: usize = 2 * KEY_LEN;
 const BLOCK_LEN: usize = 16;
 /// Data units whose first tweaks are computed together: they are blocks for AES too.
 const MAX_UNITS: usize = 64;
+
+/// For the widest rounds, the batch's tweaks and the units' first ones; more without optimisation.
+const XTS_STACK_LEN: usize = if cfg!(debug_assertions) {
+    AES_STACK_LEN
+} else {
+    8192
+};
 
 /// The key schedules of XTS-AES-256, wiped on drop.
 ///
@@ -78,7 +83,7 @@ impl Xts {
             "whole data units of whole blocks"
         );
         let (blocks, _) = Block::slice_as_chunks_mut(data);
-        with_wiped_stack::<AES_STACK_LEN, _>(|| {
+        with_wiped_stack::<XTS_STACK_LEN, _>(|| {
             let mut number = first;
             for blocks in blocks.chunks_mut(unit_blocks.saturating_mul(MAX_UNITS)) {
                 let mut starts = [Block::default(); MAX_UNITS];
@@ -99,7 +104,7 @@ impl Xts {
 }
 
 /// AES in one direction, one block or many at once.
-trait Rounds {
+pub(super) trait Rounds {
     type Width: ArraySize;
     fn one(&self, block: &mut Block);
     fn wide(&self, blocks: &mut Array<Block, Self::Width>);
@@ -161,10 +166,10 @@ impl BlockCipherEncClosure for Starts<'_> {
 }
 
 /// Some units' data and their first tweaks.
-struct Pass<'a> {
-    starts: &'a [Block],
-    unit_blocks: usize,
-    blocks: &'a mut [Block],
+pub(super) struct Pass<'a> {
+    pub(super) starts: &'a [Block],
+    pub(super) unit_blocks: usize,
+    pub(super) blocks: &'a mut [Block],
 }
 
 impl BlockSizeUser for Pass<'_> {
@@ -187,7 +192,7 @@ impl BlockCipherDecClosure for Pass<'_> {
 
 impl Pass<'_> {
     #[inline(always)]
-    fn run<R: Rounds>(self, rounds: &R) {
+    pub(super) fn run<R: Rounds>(self, rounds: &R) {
         let mut tweaks = Tweaks {
             starts: self.starts,
             unit_blocks: self.unit_blocks,
@@ -261,71 +266,57 @@ impl Tweaks<'_> {
     }
 }
 
-/// Tweaks computed side by side.
-const LANES: usize = 8;
+/// Tweaks computed one after the other, before they are many enough to be computed side by side.
+const HEAD: usize = 8;
 
 /// Writes `first` and its successors; returns the one after them.
 #[inline(always)]
 fn fill_run(first: u128, out: &mut [Block]) -> u128 {
-    let mut lanes = Lanes::from(first);
-    let (groups, rest) = Array::<Block, _>::slice_as_chunks_mut(out);
-    for group in groups {
-        lanes.write(group);
-        lanes.advance();
+    let mut tweak = first;
+    for block in out.iter_mut().take(HEAD) {
+        *block = tweak.to_le_bytes().into();
+        tweak = times_x_to(1, tweak);
     }
-    if !rest.is_empty() {
-        let mut group = Default::default();
-        lanes.write(&mut group);
-        rest.copy_from_slice(&group[..rest.len()]);
+    append::<8>(out, 8);
+    append::<16>(out, 16);
+    let mut done = 32;
+    while done < out.len() {
+        append::<32>(out, done);
+        done += 32;
     }
-    lanes.get(rest.len())
+    // From the first, not from the last: the next batch then waits for none of the above.
+    let mut tweak = first;
+    let mut left = out.len();
+    while left > 0 {
+        let power = left.min(32);
+        tweak = times_x_to(power, tweak);
+        left -= power;
+    }
+    tweak
 }
 
-/// Eight successive tweaks: the elements of GF(2^128) that multiplying by x, again and again, gives. Halves apart, for
-/// vector instructions.
-struct Lanes {
-    low: [u64; LANES],
-    high: [u64; LANES],
-}
-
-impl Lanes {
-    #[inline(always)]
-    fn from(first: u128) -> Self {
-        #[expect(clippy::cast_possible_truncation, reason = "these are the halves")]
-        let (low, high) = (first as u64, (first >> 64) as u64);
-        // In two shifts: one by 64 is none.
-        let carry = |half: u64, lane: usize| (half >> 1) >> (63 - lane);
-        Self {
-            low: array::from_fn(|lane| low << lane ^ reduced(carry(high, lane))),
-            high: array::from_fn(|lane| high << lane | carry(low, lane)),
-        }
-    }
-
-    /// Multiplies by x^8.
-    #[inline(always)]
-    fn advance(&mut self) {
-        for lane in 0..LANES {
-            let (low, high) = (self.low[lane], self.high[lane]);
-            self.low[lane] = low << LANES ^ reduced(high >> (64 - LANES));
-            self.high[lane] = high << LANES | low >> (64 - LANES);
-        }
-    }
-
-    #[inline(always)]
-    fn get(&self, lane: usize) -> u128 {
-        u128::from(self.low[lane]) | u128::from(self.high[lane]) << 64
-    }
-
-    #[inline(always)]
-    fn write(&self, out: &mut Array<Block, aes::cipher::consts::U8>) {
-        for lane in 0..LANES {
-            out[lane] = self.get(lane).to_le_bytes().into();
-        }
-    }
-}
-
-/// What went over the top comes back times x^7 + x^2 + x + 1.
+/// Appends to the first `done` blocks the last `N` of them times x^N, as far as there is room.
 #[inline(always)]
-fn reduced(carry: u64) -> u64 {
-    carry ^ carry << 1 ^ carry << 2 ^ carry << 7
+fn append<const N: usize>(out: &mut [Block], done: usize) {
+    if out.len() <= done {
+        return;
+    }
+    let (before, after) = out.split_at_mut(done);
+    for (to, from) in after.iter_mut().zip(&before[done - N..]) {
+        *to = times_x_to(N, u128::from_le_bytes(from.0))
+            .to_le_bytes()
+            .into();
+    }
+}
+
+/// A tweak, which is an element of GF(2^128), times x^`power`; from 1 to 32.
+#[inline(always)]
+fn times_x_to(power: usize, tweak: u128) -> u128 {
+    #[expect(clippy::cast_possible_truncation, reason = "these are the halves")]
+    let (low, high) = (tweak as u64, (tweak >> 64) as u64);
+    // What went over the top comes back times x^7 + x^2 + x + 1.
+    let carry = high >> (64 - power);
+    let low_out = low << power ^ carry ^ carry << 1 ^ carry << 2 ^ carry << 7;
+    let high_out = high << power | low >> (64 - power);
+    u128::from(high_out) << 64 | u128::from(low_out)
 }

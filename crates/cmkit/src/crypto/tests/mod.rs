@@ -9,6 +9,7 @@ pub(crate) mod memory;
 mod vectors;
 #[cfg(target_os = "linux")]
 mod wiping;
+mod xts;
 
 use zeroize::Zeroizing;
 

@@ -2,11 +2,10 @@
 
 use zeroize::Zeroizing;
 
-#[cfg(feature = "rustcrypto")]
-use super::memory::find;
-use super::memory::{Needle, found_after};
+use super::memory::{Needle, find, found_after};
 use super::{Backend, test_each_backend};
 use crate::crypto::key_wrap;
+use crate::crypto::xts::Xts;
 
 test_each_backend!(
     aead_keys_are_wiped,
@@ -57,6 +56,54 @@ fn the_kek_does_not_outlive_an_unwrap() {
         assert!(key_wrap::unwrap(&kek.reveal(), &damaged).is_err());
     });
     assert_eq!(found, [""; 0]);
+}
+
+#[test]
+fn xts_keys_are_wiped() {
+    let halves = [
+        Needle::random("data key", 32),
+        Needle::random("tweak key", 32),
+    ];
+    let key = || {
+        let mut key = Box::new(Zeroizing::new([0; 64]));
+        for (half, needle) in key.as_chunks_mut::<32>().0.iter_mut().zip(&halves) {
+            half.copy_from_slice(&needle.reveal::<32>()[..]);
+        }
+        key
+    };
+    let needles = halves
+        .each_ref()
+        .map(Needle::aes_256_round_keys)
+        .into_iter()
+        .flatten()
+        .collect::<Vec<_>>();
+    let found = found_after(&needles, || {
+        let xts = Xts::new(&key()).expect("a key");
+        let mut data = vec![0; 64 * 4096];
+        xts.encrypt(0, 8, 4096, &mut data);
+        xts.decrypt(0, 8, 4096, &mut data);
+        xts.encrypt(0, 1, 512, &mut data[..512]);
+        xts.decrypt(0, 1, 48, &mut data[..480]);
+    });
+    assert_eq!(found, [""; 0]);
+
+    // What was called last is what lies on the stack: the keys of one call may cover another's.
+    // Made on a thread of its own, whose registers are gone when the search begins.
+    let xts = std::thread::scope(|scope| {
+        let worker = scope.spawn(|| Xts::new(&key()).expect("a key"));
+        worker.join().expect("made")
+    });
+    let living = find(&needles);
+    assert!(
+        living.len() >= 30,
+        "the schedules are not what is looked for"
+    );
+    for run in [Xts::encrypt, Xts::decrypt] {
+        let found = found_after(&needles, || {
+            run(&xts, 0, 1, 512, &mut [0; 512]);
+        });
+        assert_eq!(found, living);
+    }
 }
 
 fn aead_keys_are_wiped<B: Backend>() {
