@@ -3,11 +3,14 @@
 //! Linux only: on other systems this crate is empty.
 #![cfg(target_os = "linux")]
 
+mod aligned;
 mod backing;
 mod device;
 mod failure;
+mod nbd;
 mod plain;
 
 pub use backing::{Backing, MemoryBacking, Punched};
 pub use device::{BlockDevice, Durability, Extent, ExtentKind, Geometry, Zeroes};
+pub use nbd::{NbdServer, NbdServerBuilder, NbdStats};
 pub use plain::PlainDevice;
