@@ -25,7 +25,7 @@ use crate::origin::Origin;
 const FILE: &str = "disk";
 
 /// What mount tables call it.
-const SOURCE: &str = "cmkit-scratch";
+pub(crate) const SOURCE: &str = "cmkit-scratch";
 
 /// Event loops: one that copies while the other encrypts; more than the cores only take turns.
 const MAX_THREADS: usize = 4;
