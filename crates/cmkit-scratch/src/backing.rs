@@ -69,6 +69,33 @@ pub enum Punched {
     Unsupported,
 }
 
+impl<B: Backing + ?Sized> Backing for Box<B> {
+    fn len(&self) -> u64 {
+        (**self).len()
+    }
+    fn name(&self) -> &str {
+        (**self).name()
+    }
+    fn read_at(&self, data: &mut [u8], offset: u64) -> io::Result<()> {
+        (**self).read_at(data, offset)
+    }
+    fn write_at(&self, data: &[u8], offset: u64) -> io::Result<()> {
+        (**self).write_at(data, offset)
+    }
+    fn flush(&self) -> io::Result<()> {
+        (**self).flush()
+    }
+    fn punch(&self, offset: u64, len: u64) -> io::Result<Punched> {
+        (**self).punch(offset, len)
+    }
+    fn is_blocking(&self) -> bool {
+        (**self).is_blocking()
+    }
+    fn is_read_only(&self) -> bool {
+        (**self).is_read_only()
+    }
+}
+
 /// That a range is within a backing: a write beyond it would make a file longer.
 fn check(offset: u64, len: u64, size: u64) -> io::Result<()> {
     match offset.checked_add(len) {

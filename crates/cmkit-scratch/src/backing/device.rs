@@ -313,5 +313,4 @@ impl Backing for DeviceBacking {
 }
 
 #[cfg(test)]
-#[path = "device_tests.rs"]
 mod tests;

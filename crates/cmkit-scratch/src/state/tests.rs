@@ -269,3 +269,40 @@ fn a_killed_owner_is_dead_though_its_child_lives() {
     claim.release().unwrap();
     assert!(state.jobs().unwrap().is_empty());
 }
+
+/// Not a test by itself: a process that takes a job and lets it go again, many times.
+#[test]
+fn contender() {
+    let Some(dir) = std::env::var_os("CMKIT_TEST_CONTENDED") else {
+        return;
+    };
+    let state = StateDir::open(Path::new(&dir)).unwrap();
+    let inside = state.path().join("inside");
+    let mut times = 0;
+    while times < 1000 {
+        match state.claim("a") {
+            Ok(claim) => {
+                fs::File::create_new(&inside).expect("nobody else is inside");
+                fs::remove_file(&inside).unwrap();
+                claim.release().unwrap();
+                times += 1;
+            }
+            Err(error) => assert_eq!(error.kind(), ErrorKind::Busy, "{error}"),
+        }
+    }
+}
+
+#[test]
+fn of_many_processes_one_has_it() {
+    let (_dir, state) = state_dir();
+    let contenders = [(); 3].map(|()| {
+        Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "state::tests::contender"])
+            .env("CMKIT_TEST_CONTENDED", state.path())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap()
+    });
+    let ended = contenders.map(|mut contender| contender.wait().unwrap());
+    assert!(ended.iter().all(|status| status.success()), "{ended:?}");
+}
