@@ -143,3 +143,47 @@ impl Document {
             .expect("fits");
     }
 }
+
+/// AES-256-GCM over the blocks of a disk, in place and without anything around it.
+pub struct BareBlocks {
+    key: LessSafeKey,
+    block: usize,
+}
+
+impl BareBlocks {
+    /// The key with these bytes.
+    ///
+    /// # Panics
+    /// Never: the length is right.
+    #[must_use]
+    pub fn new(key: &[u8; 32], block: usize) -> Self {
+        Self {
+            key: LessSafeKey::new(UnboundKey::new(&AES_256_GCM, key).expect("32 bytes")),
+            block,
+        }
+    }
+
+    /// Seals whole blocks.
+    ///
+    /// # Panics
+    /// Never: what there is to fail doesn't.
+    pub fn seal(&self, data: &mut [u8], tags: &mut [[u8; TAG]]) {
+        for (i, (block, tag)) in data.chunks_exact_mut(self.block).zip(tags).enumerate() {
+            self.key
+                .seal_in_place_scatter(nonce(i), Aad::empty(), block, &[], tag)
+                .expect("fits");
+        }
+    }
+
+    /// Opens what [`seal`](Self::seal) sealed.
+    ///
+    /// # Panics
+    /// When it doesn't authenticate.
+    pub fn open(&self, data: &mut [u8], tags: &[[u8; TAG]]) {
+        for (i, (block, tag)) in data.chunks_exact_mut(self.block).zip(tags).enumerate() {
+            self.key
+                .open_in_place_separate_tag(nonce(i), Aad::empty(), tag, block)
+                .expect("authentic");
+        }
+    }
+}

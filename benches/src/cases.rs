@@ -1,11 +1,14 @@
 //! What is compared, one file a subject. Each gives rows for the table.
 
+pub mod blocks;
 pub mod body;
 pub mod c_call;
 pub mod command;
 pub mod document;
 pub mod key_vault;
 pub mod seek;
+#[cfg(target_os = "linux")]
+pub mod served;
 
 use serde_json::{Value, json};
 

@@ -2,6 +2,7 @@
 
 pub mod bare;
 pub mod cases;
+pub mod fio;
 pub mod machine;
 pub mod measure;
 

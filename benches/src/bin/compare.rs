@@ -1,14 +1,14 @@
 //! Measures cmkit side by side with what it is made of and with its peers, and prints a table and JSON.
 //!
-//! `cargo run --release -p cmkit-bench --bin compare [-- --only SUBJECT] [--quick] [--json FILE]`; subjects: body, document, c, seek, vault, command,
-//! disk; `--quick` leaves out the last two. Needs `taskset`, a C compiler for the C call, the `cmkit` command in the same target directory (built here when
-//! missing), and `age` for its row.
+//! `cargo run --release -p cmkit-bench --bin compare [-- --only SUBJECT] [--quick] [--json FILE]`; subjects: body, document, c, seek, vault, blocks,
+//! command, disk, nbd, fuse, cold; `--quick` leaves out the last five. Needs `taskset`, a C compiler for the C call, the `cmkit` command in the same target
+//! directory (built here when missing); and for the rows of peers `age`, OpenSSL's headers, fio, nbdkit, qemu-utils, gocryptfs and root.
 
 use std::env;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-use cmkit_bench::cases::{Row, body, c_call, command, document, key_vault, seek};
+use cmkit_bench::cases::{Row, blocks, body, c_call, command, document, key_vault, seek, served};
 use cmkit_bench::machine;
 use serde_json::json;
 
@@ -25,7 +25,7 @@ fn main() -> ExitCode {
     };
     let only = value("--only").map(String::as_str);
     let quick = args.iter().any(|a| a == "--quick");
-    let slow = ["command", "disk"];
+    let slow = ["command", "disk", "nbd", "fuse", "cold"];
     let wanted = |subject: &str| only.map_or(!(quick && slow.contains(&subject)), |o| o == subject);
 
     let target = env::current_exe()
@@ -50,6 +50,19 @@ fn main() -> ExitCode {
     }
     if wanted("vault") {
         rows.extend(key_vault::rows());
+    }
+    if wanted("blocks") {
+        let openssl = build_xts_program(memory.path());
+        rows.extend(blocks::rows(openssl.as_deref(), memory.path()));
+    }
+    if wanted("nbd") {
+        rows.extend(served::nbd_rows(temporary("/dev/shm").path()));
+    }
+    if wanted("fuse") {
+        rows.extend(served::fuse_rows(temporary("/dev/shm").path()));
+    }
+    if wanted("cold") {
+        rows.extend(served::cold_rows(disk.path()));
     }
     if wanted("command") || wanted("disk") {
         cargo(&["build", "--release", "-p", "cmkit-cli"]);
@@ -125,4 +138,22 @@ fn build_c_program(dir: &Path) -> PathBuf {
         .status();
     assert!(status.is_ok_and(|s| s.success()), "cc");
     program
+}
+
+/// `benches/c/xts.c`, where OpenSSL's headers are.
+fn build_xts_program(dir: &Path) -> Option<PathBuf> {
+    let program = dir.join("xts");
+    let built = Command::new("cc")
+        .args(["-O2", "-o"])
+        .arg(&program)
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("c/xts.c"))
+        .arg("-lcrypto")
+        .status();
+    if built.is_ok_and(|status| status.success()) {
+        return Some(program);
+    }
+    eprintln!(
+        "OpenSSL can't be compiled against: its rows are missing (apt-get install libssl-dev)"
+    );
+    None
 }
