@@ -2,12 +2,13 @@
 
 mod disk;
 mod errno;
+mod event_loop;
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
 
@@ -27,11 +28,14 @@ const FILE: &str = "disk";
 /// What mount tables call it.
 const SOURCE: &str = "cmkit-scratch";
 
-/// Event loops: one that copies while the other encrypts; more than the cores only take turns.
+/// Event loops; each has a buffer of 16 MiB of its own.
 const MAX_THREADS: usize = 4;
 
 /// How long [`FuseMount::unmount`] waits for the requests that are under way.
 const DRAIN: Duration = Duration::from_secs(5);
+
+/// The same while others have the file open, whose requests never end.
+const LAZY_DRAIN: Duration = Duration::from_millis(250);
 
 /// A mounted file system with one file, `disk`, whose bytes are a disk's.
 ///
@@ -87,7 +91,7 @@ impl FuseMount {
     }
 
     /// Unmounts it. With [`Lazily::No`] nobody may have the file open; with [`Lazily::Yes`] it leaves the mount table at once, and those who have the
-    /// file open keep it until they close it. Waits up to 5 s for requests that are under way. Again, or when somebody else did it: nothing.
+    /// file open keep it until they close it. Waits up to 5 s, lazily a quarter of a second, for requests that are under way. Again, or when somebody else did it: nothing.
     ///
     /// # Errors
     /// * [`Error::Busy`]: the file is open; by whom.
@@ -96,6 +100,10 @@ impl FuseMount {
         if self.session.is_none() || !self.origin.is_here() {
             return Ok(());
         }
+        let drain = match lazily {
+            Lazily::No => DRAIN,
+            Lazily::Yes => LAZY_DRAIN,
+        };
         if table::read()?.on_top(&self.dir).is_some_and(is_ours) {
             let flags = match lazily {
                 Lazily::No => UnmountFlags::NOFOLLOW,
@@ -105,7 +113,7 @@ impl FuseMount {
         }
         if let Some(session) = self.session.take() {
             // The session ends with the last open file. It can't be joined without perhaps waiting for ever, so it says itself when it is done.
-            let _ = self.ended.recv_timeout(DRAIN);
+            let _ = self.ended.recv_timeout(drain);
             drop(session);
         }
         Ok(())
@@ -113,8 +121,7 @@ impl FuseMount {
 
     /// From now on every request fails with `EIO` and none reaches the disk; those under way end.
     pub fn stop(&self) {
-        self.stopped
-            .store(true, std::sync::atomic::Ordering::SeqCst);
+        self.stopped.store(true, Ordering::SeqCst);
     }
 }
 
@@ -147,6 +154,7 @@ fn config(read_only: bool) -> Config {
         config.mount_options.push(MountOption::RO);
     }
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    // More than the cores only take turns; with one, a disk that waits would have everybody wait.
     config.n_threads = Some(cores.clamp(2, MAX_THREADS));
     config.clone_fd = true;
     config
