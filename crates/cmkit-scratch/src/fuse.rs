@@ -160,21 +160,19 @@ fn config(read_only: bool) -> Config {
     config
 }
 
-/// A sentence for what fuser says, whose own text is the system's or `fusermount3`'s.
+/// A sentence for what fuser says: the system's error or, without a number, what `fusermount3` said.
 fn cannot_mount(dir: &Path, error: io::Error) -> Error {
-    let missing = fs::metadata("/dev/fuse").is_err();
-    if missing || error.kind() == io::ErrorKind::PermissionDenied {
-        let why = if missing {
-            "this system has no /dev/fuse (load the kernel's module `fuse`, or give the device to the container)"
-        } else {
-            "this user may not use FUSE (be root, or install Debian's package fuse3)"
-        };
-        return Error::NotPermitted {
-            problem: format!(
-                "{}: can't mount a file system of our own: {why}; or serve the disk over NBD, which needs neither",
-                dir.display()
-            ),
-        };
+    let why = if fs::metadata("/dev/fuse").is_err() {
+        "this system has no /dev/fuse (load the kernel's module `fuse`, or give the device to the container)".into()
+    } else if error.raw_os_error().is_none() || error.kind() == io::ErrorKind::PermissionDenied {
+        format!("this user may not use FUSE (be root, or install Debian's package fuse3): {error}")
+    } else {
+        return io_at("mount", dir, error);
+    };
+    Error::NotPermitted {
+        problem: format!(
+            "{}: can't mount a disk's file: {why}; or serve the disk over NBD, which needs neither",
+            dir.display()
+        ),
     }
-    io_at("mount", dir, error)
 }

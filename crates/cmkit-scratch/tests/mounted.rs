@@ -6,13 +6,14 @@ mod common;
 use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::Instant;
 
 use cmkit::{Error, ErrorKind};
 use cmkit_scratch::mount::{self, Lazily};
 use cmkit_scratch::{Content, FileSystem, LoopDevice, Mount, loop_device};
 
-use common::disk::{MIB, Mounted, dirs, memory, soon};
+use common::disk::{Gated, MIB, Mounted, dirs, memory, soon};
 use common::run;
 
 /// XFS has a minimum.
@@ -191,12 +192,12 @@ fn what_another_process_left_is_found_by_its_names() {
     let file = mounted.fuse.file();
     let device = mounted.device.path().to_owned();
     let dir = mounted.mount.dir().to_owned();
-    assert_eq!(loop_device::find(&file), [device.clone()]);
+    assert_eq!(loop_device::find(&file), std::slice::from_ref(&device));
     // What has become somebody else's stays.
     let other = Path::new("/dev/loop-of-somebody-else");
     mount::unmount_path(&dir, other, soon()).unwrap();
     loop_device::detach_path(&device, other, soon()).unwrap();
-    assert_eq!(mount::dirs_of(&device).unwrap(), [dir.clone()]);
+    assert_eq!(mount::dirs_of(&device).unwrap(), std::slice::from_ref(&dir));
 
     mount::unmount_path(&dir, &device, soon()).unwrap();
     loop_device::detach_path(&device, &file, soon()).unwrap();
@@ -223,6 +224,80 @@ fn a_disk_that_stops_under_a_mounted_file_system_can_be_unmounted() {
         mounted.device.detach(soon()).unwrap();
         mounted.fuse.unmount(Lazily::No).unwrap();
     }
+}
+
+#[test]
+fn a_disk_that_hangs_does_not_hold_up_the_deadline() {
+    if !common::need_root() || !common::need("mkfs.ext4") {
+        return;
+    }
+    let gate = Arc::new(Gated::new(memory(32 * MIB)));
+    let mut mounted = Mounted::new(gate.clone(), FileSystem::Ext4);
+    let file = mounted.mount.dir().join("file");
+    gate.close();
+    fs::write(&file, vec![7; MIB]).unwrap();
+    let error = mounted.mount.unmount(Instant::now()).unwrap_err();
+    gate.open();
+    assert_eq!(error.kind(), ErrorKind::Busy);
+    assert!(
+        error.to_string().contains("on its way to the disk"),
+        "{error}"
+    );
+    mounted.end();
+}
+
+/// Set in the child without rights.
+const POWERLESS: &str = "CMKIT_TEST_SCRATCH_POWERLESS";
+
+/// The child of the next test: root as a container has it.
+#[test]
+fn powerless() {
+    let Some(room) = std::env::var_os(POWERLESS) else {
+        return;
+    };
+    let room = Path::new(&room);
+    let errors = [
+        mount::check_permitted().unwrap_err(),
+        LoopDevice::attach(&room.join("file")).unwrap_err(),
+        Mount::new(
+            Path::new("/dev/loop0"),
+            &room.join("disk"),
+            FileSystem::Ext4,
+        )
+        .unwrap_err(),
+        cmkit_scratch::FuseMount::start(memory(MIB), &room.join("fuse"))
+            .err()
+            .unwrap(),
+    ];
+    for error in errors {
+        assert!(matches!(error, Error::NotPermitted { .. }), "{error}");
+        assert!(error.to_string().contains("NBD"), "{error}");
+    }
+}
+
+#[test]
+fn without_rights_there_is_advice() {
+    if !common::need_root() || !common::need("setpriv") {
+        return;
+    }
+    let room = tempfile::tempdir().unwrap();
+    dirs(&room);
+    fs::write(room.path().join("file"), [0; 4096]).unwrap();
+    let program = std::env::current_exe().unwrap();
+    let mut command = Command::new(common::find("setpriv").unwrap());
+    command
+        .args(["--bounding-set=-sys_admin", "--inh-caps=-sys_admin"])
+        .arg(program);
+    let output = command
+        .args(["--exact", "powerless"])
+        .env(POWERLESS, room.path())
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stdout)
+    );
 }
 
 /// Set in the child that is killed: the directory to work in.

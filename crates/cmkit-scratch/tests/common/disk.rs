@@ -4,13 +4,14 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
+use cmkit::Result;
 use cmkit_scratch::mount::Lazily;
 use cmkit_scratch::{
-    Backing, BlockDevice, Content, FileSystem, FuseMount, LoopDevice, MemoryBacking, Mount,
-    PlainDevice, Punched,
+    Backing, BlockDevice, Content, Durability, Extent, FileSystem, FuseMount, Geometry, LoopDevice,
+    MemoryBacking, Mount, PlainDevice, Punched, Zeroes,
 };
 use tempfile::TempDir;
 
@@ -113,5 +114,73 @@ impl Backing for FileBacking {
 
     fn punch(&self, _: u64, _: u64) -> io::Result<Punched> {
         Ok(Punched::Unsupported)
+    }
+}
+
+/// A disk whose writes wait while its gate is closed.
+pub(crate) struct Gated {
+    inner: Arc<dyn BlockDevice>,
+    closed: Mutex<bool>,
+    opened: Condvar,
+}
+
+impl Gated {
+    pub(crate) fn new(inner: Arc<dyn BlockDevice>) -> Self {
+        Self {
+            inner,
+            closed: Mutex::new(false),
+            opened: Condvar::new(),
+        }
+    }
+
+    pub(crate) fn close(&self) {
+        *self.closed.lock().unwrap() = true;
+    }
+
+    pub(crate) fn open(&self) {
+        *self.closed.lock().unwrap() = false;
+        self.opened.notify_all();
+    }
+}
+
+impl BlockDevice for Gated {
+    fn len(&self) -> u64 {
+        self.inner.len()
+    }
+
+    fn geometry(&self) -> Geometry {
+        self.inner.geometry()
+    }
+
+    fn read_at(&self, data: &mut [u8], offset: u64) -> Result<()> {
+        self.inner.read_at(data, offset)
+    }
+
+    fn write_at(&self, data: &[u8], offset: u64, durability: Durability) -> Result<()> {
+        let closed = self.closed.lock().unwrap();
+        drop(self.opened.wait_while(closed, |closed| *closed).unwrap());
+        self.inner.write_at(data, offset, durability)
+    }
+
+    fn flush(&self) -> Result<()> {
+        self.inner.flush()
+    }
+
+    fn discard(&self, offset: u64, len: u64) -> Result<()> {
+        self.inner.discard(offset, len)
+    }
+
+    fn write_zeroes(
+        &self,
+        offset: u64,
+        len: u64,
+        zeroes: Zeroes,
+        durability: Durability,
+    ) -> Result<()> {
+        self.inner.write_zeroes(offset, len, zeroes, durability)
+    }
+
+    fn extents(&self, offset: u64, len: u64, found: &mut dyn FnMut(Extent) -> bool) -> Result<()> {
+        self.inner.extents(offset, len, found)
     }
 }
