@@ -21,6 +21,7 @@ use crate::device::BlockDevice;
 use crate::failure::io_at;
 use crate::mount::{Lazily, table};
 use crate::origin::Origin;
+use crate::program;
 
 /// The name of the only file.
 const FILE: &str = "disk";
@@ -105,11 +106,7 @@ impl FuseMount {
             Lazily::Yes => LAZY_DRAIN,
         };
         if table::read()?.on_top(&self.dir).is_some_and(is_ours) {
-            let flags = match lazily {
-                Lazily::No => UnmountFlags::NOFOLLOW,
-                Lazily::Yes => UnmountFlags::NOFOLLOW | UnmountFlags::DETACH,
-            };
-            crate::mount::unmount_once(&self.dir, flags)?;
+            take_away(&self.dir, lazily)?;
         }
         if let Some(session) = self.session.take() {
             // The session ends with the last open file. It can't be joined without perhaps waiting for ever, so it says itself when it is done.
@@ -134,6 +131,23 @@ impl Drop for FuseMount {
             std::mem::forget(self.session.take());
         }
     }
+}
+
+/// Root unmounts itself, others through the program that mounted for them.
+fn take_away(dir: &Path, lazily: Lazily) -> Result<()> {
+    if !crate::mount::may_administrate() {
+        let option = match lazily {
+            Lazily::No => "-u",
+            Lazily::Yes => "-uz",
+        };
+        let args = [Path::new(option), Path::new("--"), dir];
+        return program::run("fusermount3", &args, dir).map(|_| ());
+    }
+    let flags = match lazily {
+        Lazily::No => UnmountFlags::NOFOLLOW,
+        Lazily::Yes => UnmountFlags::NOFOLLOW | UnmountFlags::DETACH,
+    };
+    crate::mount::unmount_once(dir, flags)
 }
 
 fn is_ours(mount: &table::Entry) -> bool {

@@ -314,7 +314,7 @@ fn not_permitted(why: &str) -> Error {
 }
 
 /// Bit 21 of the effective capabilities, CAP_SYS_ADMIN: a container's root often has it not.
-fn may_administrate() -> bool {
+pub(crate) fn may_administrate() -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
     let bits = effective.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok());
