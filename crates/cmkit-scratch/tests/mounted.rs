@@ -285,9 +285,7 @@ fn without_rights_there_is_advice() {
     fs::write(room.path().join("file"), [0; 4096]).unwrap();
     let program = std::env::current_exe().unwrap();
     let mut command = Command::new(common::find("setpriv").unwrap());
-    command
-        .args(["--bounding-set=-sys_admin", "--inh-caps=-sys_admin"])
-        .arg(program);
+    command.args(["--bounding-set=-sys_admin"]).arg(program);
     let output = command
         .args(["--exact", "powerless"])
         .env(POWERLESS, room.path())
