@@ -394,6 +394,7 @@ fn fio_verifies_what_it_wrote() {
         "--verify_fatal=1",
         "--do_verify=1",
         "--randseed=7",
+        "--verify_state_save=0",
         &format!("--directory={}", mounted.mount.dir().display()),
     ];
     run("fio", &args);
