@@ -16,7 +16,27 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("pkg-config", "pkg-config"),
     ("valgrind", "valgrind"),
     ("python3", "python3"),
+    // What scratch disks are made with, and what tries them.
+    ("blkid", "util-linux"),
+    ("losetup", "mount"),
+    ("sfdisk", "fdisk"),
+    ("mkfs.ext4", "e2fsprogs"),
+    ("mkfs.xfs", "xfsprogs"),
+    ("fusermount3", "fuse3"),
+    ("cryptsetup", "cryptsetup-bin"),
+    ("fio", "fio"),
+    ("stress-ng", "stress-ng"),
+    ("nbdinfo", "libnbd-bin"),
+    ("nbdkit", "nbdkit"),
+    ("qemu-img", "qemu-utils"),
+    ("gocryptfs", "gocryptfs"),
 ];
+
+/// Modules of the system's Python, and the Debian packages that have them.
+const MODULES: &[(&str, &str)] = &[("nbd", "python3-libnbd")];
+
+/// Where those modules are: not in the `python3` that the `PATH` may have before it.
+const SYSTEM_PYTHON: &str = "/usr/bin/python3";
 
 /// The tools of `xtask/tools.txt`: program, crate, version.
 const TOOLS: &[(&str, &str, &str)] = &[
@@ -25,6 +45,9 @@ const TOOLS: &[(&str, &str, &str)] = &[
     ("cargo-fuzz", "cargo-fuzz", "0.13.2"),
 ];
 
+/// Tools that have to be compiled everywhere: program, crate, version.
+const COMPILED: &[(&str, &str, &str)] = &[("fsx", "fsx", "0.3.2")];
+
 const REQUIREMENTS: &str = "tests/requirements.txt";
 const TOOL_LIST: &str = "xtask/tools.txt";
 
@@ -32,7 +55,8 @@ pub(crate) fn run(work: &Work, args: &[String]) -> Result {
     no_args(args)?;
     debian_packages(work)?;
     python(work)?;
-    tools(work)
+    tools(work)?;
+    compiled(work)
 }
 
 fn debian_packages(work: &Work) -> Result {
@@ -45,6 +69,12 @@ fn debian_packages(work: &Work) -> Result {
     let venv = "import ensurepip, venv";
     if !succeeds(work.command("python3").args(["-c", venv])) {
         packages.push("python3-venv");
+    }
+    for (module, package) in MODULES {
+        let import = format!("import {module}");
+        if !succeeds(work.command(SYSTEM_PYTHON).args(["-c", &import])) {
+            packages.push(package);
+        }
     }
     if packages.is_empty() {
         eprintln!("Debian packages: all there");
@@ -113,17 +143,33 @@ fn tools(work: &Work) -> Result {
     if work::run(pip.args(["--requirement", TOOL_LIST])).is_err() {
         eprintln!("no prebuilt tools for this machine: compiling them");
         for (_, package, version) in TOOLS {
-            let mut install = work.cargo(["install", "--locked", "--version", version, package]);
-            work::run(install.arg("--root").arg(work.tools()))?;
+            compile(work, package, version)?;
         }
     }
     fs::write(stamp, wanted)?;
     Ok(())
 }
 
+fn compiled(work: &Work) -> Result {
+    for (program, package, version) in COMPILED {
+        if work.find_tool(program).is_none() {
+            compile(work, package, version)?;
+        }
+    }
+    Ok(())
+}
+
+fn compile(work: &Work, package: &str, version: &str) -> Result {
+    let mut install = work.cargo(["install", "--locked", "--version", version, package]);
+    work::run(install.arg("--root").arg(work.tools()))
+}
+
 fn on_path(program: &str) -> bool {
     let paths = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&paths).any(|dir: std::path::PathBuf| is_file(&dir.join(program)))
+    // A user's `PATH` is without those for root's programs.
+    let system = ["/usr/sbin", "/sbin"].map(std::path::PathBuf::from);
+    let mut dirs = std::env::split_paths(&paths).chain(system);
+    dirs.any(|dir| is_file(&dir.join(program)))
 }
 
 fn is_file(path: &Path) -> bool {

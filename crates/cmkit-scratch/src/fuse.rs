@@ -2,12 +2,13 @@
 
 mod disk;
 mod errno;
+mod event_loop;
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
 
@@ -20,6 +21,7 @@ use crate::device::BlockDevice;
 use crate::failure::io_at;
 use crate::mount::{Lazily, table};
 use crate::origin::Origin;
+use crate::program;
 
 /// The name of the only file.
 const FILE: &str = "disk";
@@ -27,11 +29,14 @@ const FILE: &str = "disk";
 /// What mount tables call it.
 pub(crate) const SOURCE: &str = "cmkit-scratch";
 
-/// Event loops: one that copies while the other encrypts; more than the cores only take turns.
+/// Event loops; each has a buffer of 16 MiB of its own.
 const MAX_THREADS: usize = 4;
 
 /// How long [`FuseMount::unmount`] waits for the requests that are under way.
 const DRAIN: Duration = Duration::from_secs(5);
+
+/// The same while others have the file open, whose requests never end.
+const LAZY_DRAIN: Duration = Duration::from_millis(250);
 
 /// A mounted file system with one file, `disk`, whose bytes are a disk's.
 ///
@@ -87,7 +92,7 @@ impl FuseMount {
     }
 
     /// Unmounts it. With [`Lazily::No`] nobody may have the file open; with [`Lazily::Yes`] it leaves the mount table at once, and those who have the
-    /// file open keep it until they close it. Waits up to 5 s for requests that are under way. Again, or when somebody else did it: nothing.
+    /// file open keep it until they close it. Waits up to 5 s, lazily a quarter of a second, for requests that are under way. Again, or when somebody else did it: nothing.
     ///
     /// # Errors
     /// * [`Error::Busy`]: the file is open; by whom.
@@ -96,16 +101,16 @@ impl FuseMount {
         if self.session.is_none() || !self.origin.is_here() {
             return Ok(());
         }
+        let drain = match lazily {
+            Lazily::No => DRAIN,
+            Lazily::Yes => LAZY_DRAIN,
+        };
         if table::read()?.on_top(&self.dir).is_some_and(is_ours) {
-            let flags = match lazily {
-                Lazily::No => UnmountFlags::NOFOLLOW,
-                Lazily::Yes => UnmountFlags::NOFOLLOW | UnmountFlags::DETACH,
-            };
-            crate::mount::unmount_once(&self.dir, flags)?;
+            take_away(&self.dir, lazily)?;
         }
         if let Some(session) = self.session.take() {
             // The session ends with the last open file. It can't be joined without perhaps waiting for ever, so it says itself when it is done.
-            let _ = self.ended.recv_timeout(DRAIN);
+            let _ = self.ended.recv_timeout(drain);
             drop(session);
         }
         Ok(())
@@ -113,8 +118,7 @@ impl FuseMount {
 
     /// From now on every request fails with `EIO` and none reaches the disk; those under way end.
     pub fn stop(&self) {
-        self.stopped
-            .store(true, std::sync::atomic::Ordering::SeqCst);
+        self.stopped.store(true, Ordering::SeqCst);
     }
 }
 
@@ -127,6 +131,23 @@ impl Drop for FuseMount {
             std::mem::forget(self.session.take());
         }
     }
+}
+
+/// Root unmounts itself, others through the program that mounted for them.
+fn take_away(dir: &Path, lazily: Lazily) -> Result<()> {
+    if !crate::mount::may_administrate() {
+        let option = match lazily {
+            Lazily::No => "-u",
+            Lazily::Yes => "-uz",
+        };
+        let args = [Path::new(option), Path::new("--"), dir];
+        return program::run("fusermount3", &args, dir).map(|_| ());
+    }
+    let flags = match lazily {
+        Lazily::No => UnmountFlags::NOFOLLOW,
+        Lazily::Yes => UnmountFlags::NOFOLLOW | UnmountFlags::DETACH,
+    };
+    crate::mount::unmount_once(dir, flags)
 }
 
 fn is_ours(mount: &table::Entry) -> bool {
@@ -147,26 +168,25 @@ fn config(read_only: bool) -> Config {
         config.mount_options.push(MountOption::RO);
     }
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    // More than the cores only take turns; with one, a disk that waits would have everybody wait.
     config.n_threads = Some(cores.clamp(2, MAX_THREADS));
     config.clone_fd = true;
     config
 }
 
-/// A sentence for what fuser says, whose own text is the system's or `fusermount3`'s.
+/// A sentence for what fuser says: the system's error or, without a number, what `fusermount3` said.
 fn cannot_mount(dir: &Path, error: io::Error) -> Error {
-    let missing = fs::metadata("/dev/fuse").is_err();
-    if missing || error.kind() == io::ErrorKind::PermissionDenied {
-        let why = if missing {
-            "this system has no /dev/fuse (load the kernel's module `fuse`, or give the device to the container)"
-        } else {
-            "this user may not use FUSE (be root, or install Debian's package fuse3)"
-        };
-        return Error::NotPermitted {
-            problem: format!(
-                "{}: can't mount a file system of our own: {why}; or serve the disk over NBD, which needs neither",
-                dir.display()
-            ),
-        };
+    let why = if fs::metadata("/dev/fuse").is_err() {
+        "this system has no /dev/fuse (load the kernel's module `fuse`, or give the device to the container)".into()
+    } else if error.raw_os_error().is_none() || error.kind() == io::ErrorKind::PermissionDenied {
+        format!("this user may not use FUSE (be root, or install Debian's package fuse3): {error}")
+    } else {
+        return io_at("mount", dir, error);
+    };
+    Error::NotPermitted {
+        problem: format!(
+            "{}: can't mount a disk's file: {why}; or serve the disk over NBD, which needs neither",
+            dir.display()
+        ),
     }
-    io_at("mount", dir, error)
 }

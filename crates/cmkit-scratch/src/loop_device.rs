@@ -36,6 +36,8 @@ pub struct LoopDevice {
     backing: PathBuf,
     direct: bool,
     origin: Origin,
+    /// Detached: the next of that name is another.
+    gone: bool,
 }
 
 impl LoopDevice {
@@ -57,6 +59,7 @@ impl LoopDevice {
             device,
             backing,
             origin: Origin::here(),
+            gone: false,
         };
         attached.direct = attached.read("dio").is_some_and(|text| text == b"1");
         Ok(attached)
@@ -85,10 +88,11 @@ impl LoopDevice {
     /// # Errors
     /// * Those of [`detach_path`].
     pub fn detach(&mut self, deadline: Instant) -> Result<()> {
-        if !self.origin.is_here() {
-            return Ok(());
+        if !self.gone && self.origin.is_here() {
+            detach_path(&self.device, &self.backing, deadline)?;
+            self.gone = true;
         }
-        detach_path(&self.device, &self.backing, deadline)
+        Ok(())
     }
 
     fn read(&self, attribute: &str) -> Option<Vec<u8>> {

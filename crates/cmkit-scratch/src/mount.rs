@@ -45,6 +45,8 @@ pub struct Mount {
     device: PathBuf,
     dir: PathBuf,
     origin: Origin,
+    /// Unmounted: the next that is mounted there from that device is another.
+    gone: bool,
 }
 
 impl Mount {
@@ -65,6 +67,7 @@ impl Mount {
                 device: device.to_owned(),
                 dir,
                 origin: Origin::here(),
+                gone: false,
             }),
             Err(Errno::PERM | Errno::ACCESS) => Err(not_permitted("this user may not mount")),
             Err(Errno::BUSY) => Err(Error::Busy {
@@ -100,10 +103,11 @@ impl Mount {
     /// # Errors
     /// * Those of [`unmount_path`].
     pub fn unmount(&mut self, deadline: Instant) -> Result<()> {
-        if !self.origin.is_here() {
-            return Ok(());
+        if !self.gone && self.origin.is_here() {
+            unmount_path(&self.dir, &self.device, deadline)?;
+            self.gone = true;
         }
-        unmount_path(&self.dir, &self.device, deadline)
+        Ok(())
     }
 
     /// Takes it out of the mount table; see [`unmount_path_lazily`].
@@ -111,10 +115,11 @@ impl Mount {
     /// # Errors
     /// * Those of [`unmount_path_lazily`].
     pub fn unmount_lazily(&mut self) -> Result<()> {
-        if !self.origin.is_here() {
-            return Ok(());
+        if !self.gone && self.origin.is_here() {
+            unmount_path_lazily(&self.dir, &self.device)?;
+            self.gone = true;
         }
-        unmount_path_lazily(&self.dir, &self.device)
+        Ok(())
     }
 }
 
@@ -309,7 +314,7 @@ fn not_permitted(why: &str) -> Error {
 }
 
 /// Bit 21 of the effective capabilities, CAP_SYS_ADMIN: a container's root often has it not.
-fn may_administrate() -> bool {
+pub(crate) fn may_administrate() -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
     let bits = effective.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok());

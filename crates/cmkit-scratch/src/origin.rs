@@ -15,3 +15,14 @@ impl Origin {
         self == Self::here()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_process_is_not_here() {
+        assert!(Origin::here().is_here());
+        assert!(!Origin(std::process::id() ^ 1).is_here());
+    }
+}

@@ -13,7 +13,7 @@ use crate::mount::table;
 use crate::{loop_device, program, usage};
 
 /// Looked at at both ends: where partition tables, RAID and file systems that libblkid doesn't know have something.
-const EDGE: u64 = 1 << 20;
+const EDGE: usize = 1 << 20;
 
 /// Fails unless a block device or file is free: not in use, and without anything on it that anybody could miss. A file that doesn't exist is free.
 ///
@@ -195,7 +195,7 @@ fn article(word: &str) -> &'static str {
 fn check_edges(path: &Path) -> Result<()> {
     let file = File::open(path).map_err(|e| cannot("open", path, e))?;
     let len = len_of_device(path)?;
-    let mut data = vec![0; EDGE.min(len) as usize];
+    let mut data = vec![0; usize::try_from(len).map_or(EDGE, |len| len.min(EDGE))];
     for (start, which) in [(0, "first"), (len - data.len() as u64, "last")] {
         file.read_exact_at(&mut data, start)
             .map_err(|e| cannot("read", path, e))?;

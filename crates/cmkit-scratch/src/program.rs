@@ -15,6 +15,7 @@ const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 /// Programs and the Debian packages that have them.
 const PACKAGES: &[(&str, &str)] = &[
     ("blkid", "util-linux"),
+    ("fusermount3", "fuse3"),
     ("losetup", "mount"),
     ("mkfs.ext4", "e2fsprogs"),
     ("mkfs.xfs", "xfsprogs"),

@@ -1,6 +1,5 @@
 //! The file system: a directory, and in it the file that is the disk.
 
-use std::cell::RefCell;
 use std::ffi::OsStr;
 use std::io;
 use std::sync::Arc;
@@ -8,15 +7,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
 use std::time::{Duration, SystemTime};
 
-use cmkit::{Error, Result};
+use cmkit::Result;
 use fuser::{
     BsdFileFlags, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation,
     INodeNo, InitFlags, KernelConfig, LockOwner, OpenFlags, ReplyAttr, ReplyData, ReplyDirectory,
     ReplyEmpty, ReplyEntry, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, Request, TimeOrNow,
     WriteFlags,
 };
-use zeroize::Zeroize;
 
+use super::event_loop::{flushes_io, with_buffer};
 use super::{FILE, errno};
 use crate::device::{BlockDevice, Durability, ExtentKind, Zeroes};
 
@@ -27,7 +26,7 @@ const FILE_INO: INodeNo = INodeNo(2);
 const FOR_LONG: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// The largest request: what Linux gives at most unless `fs.fuse.max_pages_limit` is raised.
-const MAX_REQUEST: u32 = 1 << 20;
+pub(super) const MAX_REQUEST: u32 = 1 << 20;
 
 /// Requests that the kernel lets wait here before it makes their senders wait.
 const MAX_BACKGROUND: u16 = 128;
@@ -191,10 +190,10 @@ impl Filesystem for Disk {
         // An older kernel goes without.
         let _ = config.add_capabilities(InitFlags::FUSE_ASYNC_DIO);
         let _ = config.set_max_write(MAX_REQUEST);
+        let _ = config.set_max_background(MAX_BACKGROUND);
         if let Err(most) = config.set_max_readahead(MAX_REQUEST) {
             let _ = config.set_max_readahead(most);
         }
-        let _ = config.set_max_background(MAX_BACKGROUND);
         Ok(())
     }
 
@@ -249,6 +248,7 @@ impl Filesystem for Disk {
 
     fn open(&self, _: &Request, ino: INodeNo, _: OpenFlags, reply: ReplyOpen) {
         match self.check(ino) {
+            // Past the page cache, where plaintext would stay behind and be readable when the disk no longer is.
             Ok(()) => reply.opened(
                 FileHandle(0),
                 FopenFlags::FOPEN_DIRECT_IO | FopenFlags::FOPEN_PARALLEL_DIRECT_WRITES,
@@ -271,8 +271,7 @@ impl Filesystem for Disk {
         if let Err(errno) = self.check(ino) {
             return reply.error(errno);
         }
-        // No more than `size`.
-        let len = self.on_disk(offset, size.into()) as usize;
+        let len = self.on_disk(offset, size.into());
         with_buffer(len, |data| match self.device.read_at(data, offset) {
             Ok(()) => reply.data(data),
             Err(error) => reply.error(errno::of(&error)),
@@ -389,39 +388,4 @@ fn durability(flags: OpenFlags) -> Durability {
     } else {
         Durability::Durable
     }
-}
-
-/// Plaintext on its way to the kernel; one for each event loop, erased when that ends.
-struct Buffer(Vec<u8>);
-
-impl Drop for Buffer {
-    fn drop(&mut self) {
-        self.0.zeroize();
-    }
-}
-
-fn with_buffer(len: usize, work: impl FnOnce(&mut [u8])) {
-    thread_local! {
-        static BUFFER: RefCell<Buffer> = const { RefCell::new(Buffer(Vec::new())) };
-    }
-    flushes_io();
-    BUFFER.with_borrow_mut(|buffer| {
-        if buffer.0.len() < len {
-            // Growing could leave a copy behind.
-            buffer.0.zeroize();
-            buffer.0 = vec![0; len.next_multiple_of(MAX_REQUEST as usize)];
-        }
-        work(&mut buffer.0[..len]);
-    });
-}
-
-/// Tells the kernel once that this thread is what memory is written back through: when memory is short it must not wait for its own disk.
-fn flushes_io() {
-    thread_local! {
-        static TOLD: () = {
-            // For root only; a user's disk doesn't carry a mounted file system.
-            let _ = rustix::process::configure_io_flusher_behavior(true);
-        };
-    }
-    TOLD.with(|()| ());
 }

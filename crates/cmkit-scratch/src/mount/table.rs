@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 use cmkit::Result;
@@ -108,11 +108,6 @@ fn octal(text: &[u8]) -> Option<u8> {
             .then(|| value * 8 + u32::from(digit - b'0'))
     })?;
     u8::try_from(value).ok()
-}
-
-/// What a line of text, such as of `/proc/PID/maps`, says of a path.
-pub(crate) fn path_of(text: &[u8]) -> &Path {
-    Path::new(std::ffi::OsStr::from_bytes(text))
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! What the tests of several files need.
-#![allow(dead_code)]
+#![allow(dead_code, clippy::unwrap_used)]
+
+pub(crate) mod disk;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
