@@ -1,7 +1,9 @@
 //! Requests that work.
 
 use std::collections::HashMap;
+use std::io::Write;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use cmkit_scratch::{ExtentKind, Geometry};
@@ -71,7 +73,9 @@ fn requests_in_one_piece_are_all_answered() {
             bytes.extend(request_bytes(WRITE, 0, cookie, cookie * 512, 512));
             bytes.extend(&data);
         }
-        client.send(&bytes);
+        // While nobody reads, replies fill the socket, and the server waits with what comes in.
+        let mut other_end = client.stream.try_clone().unwrap();
+        let sending = thread::spawn(move || other_end.write_all(&bytes));
         let mut seen = vec![false; 1000];
         for _ in 0..1000 {
             let Reply::Simple {
@@ -85,6 +89,7 @@ fn requests_in_one_piece_are_all_answered() {
                 true
             ));
         }
+        sending.join().unwrap().unwrap();
         let reads = (0..1000).map(|at| request_bytes(READ, 0, at << 40, at * 512, 512));
         client.send(&reads.collect::<Vec<_>>().concat());
         let mut seen = HashMap::new();

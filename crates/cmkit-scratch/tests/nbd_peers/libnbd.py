@@ -101,7 +101,7 @@ done = 0
 
 def finished(error):
     global done
-    assert error == 0
+    assert error.value == 0
     done += 1
     return 1
 
