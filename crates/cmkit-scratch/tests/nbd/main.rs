@@ -1,4 +1,5 @@
 //! The NBD server against clients that do everything, also what they shouldn't.
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod client;
 #[path = "../common/mod.rs"]

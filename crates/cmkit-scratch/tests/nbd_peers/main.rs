@@ -1,4 +1,5 @@
 //! The NBD server with the clients that people use.
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 #[path = "../common/mod.rs"]
 mod common;
