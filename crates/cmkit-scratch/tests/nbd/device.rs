@@ -19,6 +19,9 @@ pub(crate) struct TestDevice {
     pub(crate) slow: Option<Duration>,
 }
 
+/// The sentence of an error that is a panic instead.
+pub(crate) const PANIC: &str = "panic";
+
 pub(crate) fn disk(len: usize) -> TestDevice {
     TestDevice {
         plain: PlainDevice::new(MemoryBacking::new(len)),
@@ -49,8 +52,12 @@ impl TestDevice {
         if let Some(slow) = self.slow {
             std::thread::sleep(slow);
         }
-        match &*self.bad.lock().unwrap() {
-            Some((at, error)) if (offset..offset + len).contains(at) => Err(error.clone()),
+        let bad = self.bad.lock().unwrap().clone();
+        match bad {
+            Some((at, error)) if (offset..offset + len).contains(&at) => {
+                assert!(error.to_string() != PANIC, "as a test asked for");
+                Err(error)
+            }
             _ => Ok(()),
         }
     }

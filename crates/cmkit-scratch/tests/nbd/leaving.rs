@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
+use cmkit::Error;
 use cmkit_scratch::NbdServer;
 
 use crate::client::{
@@ -15,7 +16,7 @@ use crate::client::{
     queries, request_bytes,
 };
 use crate::common::{noise, wait_until};
-use crate::device::disk;
+use crate::device::{PANIC, both, disk};
 
 const MIB: usize = 1 << 20;
 
@@ -146,5 +147,23 @@ fn leaving_between_requests_is_in_order() {
         }
         drop(client);
         thread.join().unwrap().unwrap();
+    }
+}
+
+#[test]
+fn a_device_that_panics_ends_one_connection() {
+    for device in both(MIB) {
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("nbd");
+        device.fail(0, Error::Internal { problem: PANIC });
+        let server = NbdServer::builder(device).start(&socket).unwrap();
+        let mut other = Client::connect(&socket).simple();
+        for _ in 0..3 {
+            let mut client = Client::connect(&socket).simple();
+            client.request(READ, 0, 1, 0, 512);
+            client.assert_closed();
+            assert_eq!(other.read(1, 3), [0; 3]);
+        }
+        wait_until(|| server.stats().connections == 1);
     }
 }
