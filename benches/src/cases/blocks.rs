@@ -4,10 +4,10 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use aes::cipher::KeyInit as _;
 use cmkit::{BlockKey, BlockSeal, BlockSize, SectorSize, XtsKey};
 use cmkit_scratch::{FileBacking, Volume, VolumeSpec};
 use xts_mode::Xts128;
-use xts_mode::cipher::KeyInit as _;
 
 use super::{Row, Target};
 use crate::bare::BareBlocks;

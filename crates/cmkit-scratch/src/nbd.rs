@@ -280,3 +280,29 @@ pub struct NbdStats {
     /// Bytes that were written.
     pub written: u64,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{MemoryBacking, PlainDevice};
+
+    #[test]
+    fn a_forked_child_leaves_the_server_to_its_parent() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("nbd");
+        let disk = Arc::new(PlainDevice::new(MemoryBacking::new(1 << 20)));
+        let mut server = NbdServer::builder(disk).start(&path).unwrap();
+        // As in a child, whose number is another.
+        let parent = std::mem::replace(&mut server.process, 0);
+        server.stop();
+        let state = server.wait();
+        assert!(
+            matches!(state, Err(Error::InvalidState { .. })),
+            "{state:?}"
+        );
+        UnixStream::connect(&path).unwrap();
+        server.process = parent;
+        drop(server);
+        assert!(!path.exists());
+    }
+}

@@ -20,7 +20,7 @@ use rustix::fs::{FallocateFlags, OFlags, SeekFrom};
 use tempfile::TempDir;
 
 use common::disk::{MIB, memory};
-use common::run;
+use common::run_program;
 
 /// A disk as a file, until this is dropped.
 struct Exposed {
@@ -351,7 +351,7 @@ fn fsx_finds_nothing_on_the_file() {
     fs::write(&config, text).unwrap();
     let paths = [&config, room.path(), &exposed.file()]
         .map(|path: &std::path::Path| path.to_str().unwrap().to_owned());
-    run(
+    run_program(
         "fsx",
         &[
             "-S", "7", "-N", "3000", "-f", &paths[0], "-P", &paths[1], &paths[2],

@@ -14,7 +14,7 @@ use cmkit_scratch::mount::{self, Lazily};
 use cmkit_scratch::{Content, FileSystem, LoopDevice, Mount, loop_device};
 
 use common::disk::{Gated, MIB, Mounted, dirs, memory, soon};
-use common::run;
+use common::run_program;
 
 /// XFS has a minimum.
 fn len_for(file_system: FileSystem) -> usize {
@@ -26,8 +26,8 @@ fn len_for(file_system: FileSystem) -> usize {
 
 fn fsck(file_system: FileSystem, device: &Path) {
     match file_system {
-        FileSystem::Ext4 => run("e2fsck", &[Path::new("-f"), Path::new("-n"), device]),
-        FileSystem::Xfs => run("xfs_repair", &[Path::new("-n"), device]),
+        FileSystem::Ext4 => run_program("e2fsck", &[Path::new("-f"), Path::new("-n"), device]),
+        FileSystem::Xfs => run_program("xfs_repair", &[Path::new("-n"), device]),
     };
 }
 
@@ -71,8 +71,8 @@ fn makes_writes_trims_and_comes_back(file_system: FileSystem) {
     for (name, _) in files.iter().step_by(2) {
         fs::remove_file(name).unwrap();
     }
-    run("sync", &[Path::new("-f"), &dir]);
-    let trimmed = run("fstrim", &[Path::new("-v"), &dir]).stdout;
+    run_program("sync", &[Path::new("-f"), &dir]);
+    let trimmed = run_program("fstrim", &[Path::new("-v"), &dir]).stdout;
     assert!(
         !String::from_utf8_lossy(&trimmed).contains(" 0 B"),
         "nothing was trimmed"
@@ -397,7 +397,7 @@ fn fio_verifies_what_it_wrote() {
         "--verify_state_save=0",
         &format!("--directory={}", mounted.mount.dir().display()),
     ];
-    run("fio", &args);
+    run_program("fio", &args);
     mounted.end();
 }
 
@@ -420,7 +420,7 @@ fn stress_ng_verifies_what_it_wrote() {
         "--temp-path",
         mounted.mount.dir().to_str().unwrap(),
     ];
-    run("stress-ng", &args);
+    run_program("stress-ng", &args);
     mounted.end();
 }
 
@@ -433,7 +433,7 @@ fn fsx_finds_nothing_on_a_mounted_disk() {
     let config = mounted.room.path().join("fsx.toml");
     fs::write(&config, "flen = 1048576\n[weights]\nclose_open = 1.0\ninvalidate = 1.0\nfsync = 1.0\npunch_hole = 3.0\nposix_fallocate = 1.0\n").unwrap();
     let file = mounted.mount.dir().join("x");
-    run(
+    run_program(
         "fsx",
         &[
             "-S",

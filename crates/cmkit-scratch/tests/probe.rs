@@ -14,7 +14,7 @@ use cmkit_scratch::{Content, FileSystem, LoopDevice, Mount, probe};
 use tempfile::TempDir;
 
 use common::disk::{FileBacking, MIB, soon};
-use common::run;
+use common::run_program;
 
 /// A loop device over a sparse file, until this is dropped.
 struct Target {
@@ -91,13 +91,13 @@ fn file_systems_are_found_with_their_labels() {
         return;
     }
     let target = Target::new(16 * MIB);
-    run(
+    run_program(
         "mkfs.ext4",
         &["-q", "-L", "my \"data\"", target.path().to_str().unwrap()],
     );
     target.assert_has("an ext4 file system labelled \"my");
     let target = Target::new(320 * MIB);
-    run("mkfs.xfs", &["-q", target.path().to_str().unwrap()]);
+    run_program("mkfs.xfs", &["-q", target.path().to_str().unwrap()]);
     target.assert_has("an xfs file system on");
 }
 
@@ -150,7 +150,7 @@ fn a_device_that_somebody_has_exclusively_is_busy() {
 fn swap_areas_are_found() {
     if ready(&["blkid", "mkswap"]) {
         let target = Target::new(MIB);
-        run("mkswap", &[target.path()]);
+        run_program("mkswap", &[target.path()]);
         target.assert_has("a swap area");
     }
 }
@@ -197,7 +197,7 @@ fn encrypted_volumes_are_found() {
         key.to_str().unwrap(),
         target.path().to_str().unwrap(),
     ];
-    run("cryptsetup", &args);
+    run_program("cryptsetup", &args);
     target.assert_has("an encrypted volume (crypto_LUKS)");
 }
 

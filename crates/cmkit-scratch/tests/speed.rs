@@ -47,7 +47,7 @@ fn measure(name: &str, disk: Arc<dyn BlockDevice>) {
             &format!("--bs={block}"),
             &format!("--filename={}", device.path().display()),
         ];
-        let said = common::run("fio", &args).stdout;
+        let said = common::run_program("fio", &args).stdout;
         let said = String::from_utf8(said).unwrap();
         let fields: Vec<&str> = said.lines().last().unwrap().split(';').collect();
         // Of terse output, version 3: KiB/s and IOPS of reads are the 7th and 8th fields, those of writes 41 further on.

@@ -63,6 +63,10 @@ pub(super) fn transmit(
                 .spawn_scoped(scope, work)
                 .map(drop)
         });
+        if received.is_err() {
+            // Threads may be waiting for the client to take their replies.
+            outlet.close();
+        }
         pool.lock().no_more = true;
         pool.work.notify_all();
         received

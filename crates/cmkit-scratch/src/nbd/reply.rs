@@ -183,13 +183,12 @@ impl<'a> Replies<'a> {
         if let Err(error) = read(data) {
             return Ok(Err(error));
         }
-        if let Some((chunk_head, place)) = before.split_first_chunk_mut() {
-            if self.structured {
-                *chunk_head = chunk_bytes(flags, chunk::OFFSET_DATA, cookie, bytes + 8);
-                place.copy_from_slice(&offset.to_be_bytes());
-            }
-        }
-        if !self.structured {
+        if self.structured {
+            let (chunk_head, place) = before.split_at_mut(CHUNK_LEN);
+            let kind = chunk::OFFSET_DATA;
+            chunk_head.copy_from_slice(&chunk_bytes(flags, kind, cookie, bytes + 8));
+            place.copy_from_slice(&offset.to_be_bytes());
+        } else {
             before.copy_from_slice(&simple_bytes(cookie, 0));
         }
         self.ready.end = start + head + bytes;
