@@ -92,7 +92,7 @@ fn xts(openssl: Option<&Path>) -> Vec<Row> {
     let cipher = |half: &[u8]| aes::Aes256::new_from_slice(half).expect("32 bytes");
     let crate_xts = Xts128::new(cipher(&bytes[..32]), cipher(&bytes[32..]));
     let (mut ours, mut theirs) = (vec![1; LEN], vec![1; LEN]);
-    let tweak = |unit: u128| (unit * 8).to_le_bytes();
+    let tweak = |unit: u128| (unit * 8).to_le_bytes().into();
     let mut rows = Vec::new();
     for verb in ["encrypt", "decrypt"] {
         let is_encrypt = verb == "encrypt";
