@@ -112,18 +112,17 @@ fn xts(openssl: Option<&Path>) -> Vec<Row> {
                 crate_xts.decrypt_area(&mut theirs, BLOCK, 0, tweak);
             }
         };
-        let mut times = [[0.0; RUNS]; 3];
-        for run in 0..RUNS {
+        let few = (n / 8).max(1);
+        let timed = |count: u32, work: &mut dyn FnMut()| {
             let start = Instant::now();
-            (0..n).for_each(|_| pass());
-            times[0][run] = start.elapsed().as_secs_f64() / f64::from(n);
-            let few = (n / 8).max(1);
-            let start = Instant::now();
-            (0..few).for_each(|_| peer());
-            times[1][run] = start.elapsed().as_secs_f64() / f64::from(few);
-            times[2][run] = openssl.map_or(0.0, |program| openssl_pass(program, n, verb));
-        }
-        let [ours, peer, openssl_time] = times.map(median);
+            (0..count).for_each(|_| work());
+            start.elapsed().as_secs_f64() / f64::from(count)
+        };
+        let runs: [[f64; 3]; RUNS] = std::array::from_fn(|_| {
+            let theirs = openssl.map_or(0.0, |program| openssl_pass(program, n, verb));
+            [timed(n, &mut pass), timed(few, &mut peer), theirs]
+        });
+        let [ours, peer, openssl_time] = [0, 1, 2].map(|side| median(runs.map(|run| run[side])));
         let row = |name: &str, peer: f64, target: f64| Row {
             what: format!("XTS, 1 MiB in sectors of 4 KiB, {verb} / {name}"),
             ours: rate(LEN, ours),
