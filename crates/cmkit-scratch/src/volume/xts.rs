@@ -102,6 +102,7 @@ impl Xts {
                 }
             }
         }
+        bounce.is_ciphertext();
         Ok(())
     }
 
