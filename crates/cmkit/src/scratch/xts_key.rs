@@ -273,7 +273,13 @@ pub(super) fn check_len(layout: &VolumeLayout) -> Result<()> {
             layout.sector_size.bytes()
         )));
     }
-    check_numbers(layout.iv_offset, layout.len)?;
+    // Else the volume file couldn't be read again.
+    if layout.iv_offset >= 1 << 63 {
+        return Err(Error::invalid(format!(
+            "an iv_offset is below 2^63, not {}",
+            layout.iv_offset
+        )));
+    }
     check_iv_offset(layout.iv_offset, layout.sector_size)
 }
 
