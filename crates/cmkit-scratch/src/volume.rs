@@ -188,6 +188,20 @@ impl Disk {
         }
     }
 
+    /// The same, for who mustn't hold on to the disk meanwhile.
+    fn checker(&self) -> Box<dyn Fn() -> Result<()> + Send> {
+        match &self.cipher {
+            Cipher::Ephemeral(disk) => {
+                let key = disk.key();
+                Box::new(move || key.check())
+            }
+            Cipher::Xts(disk) => {
+                let key = Arc::clone(&disk.key);
+                Box::new(move || key.check())
+            }
+        }
+    }
+
     fn check_request(&self, offset: u64, len: u64) -> Result<()> {
         check_range(offset, len, self.len)?;
         self.check()
