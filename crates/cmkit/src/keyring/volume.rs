@@ -81,7 +81,8 @@ impl VolumeHold {
         drop(self.unwrap_again()?);
         // Another key opened it; but one that wrapped it here and is known no more was deleted.
         let at = self.shared.at_once();
-        let is_deleted = |holder: &&Holder| self.shared.condition(holder, &at) == Condition::Unknown;
+        let is_deleted =
+            |holder: &&Holder| self.shared.condition(holder, &at) == Condition::Unknown;
         match &self.entry {
             Entry::Made(entry) => match entry.recipients.iter().find(is_deleted) {
                 Some(holder) => Err(revoked(&holder.key).into()),

@@ -128,7 +128,7 @@ impl<C> Live<C> {
         Ok(())
     }
 
-    fn suspend(&self) {
+    pub(super) fn suspend(&self) {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         if matches!(*state, State::Ready(_)) {
             *state = State::Suspended;
