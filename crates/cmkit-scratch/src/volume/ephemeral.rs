@@ -70,7 +70,7 @@ impl Ephemeral {
         self.block_size.bytes() as usize
     }
 
-    fn key(&self) -> Arc<BlockKey> {
+    pub(super) fn key(&self) -> Arc<BlockKey> {
         Arc::clone(&self.key.read().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -98,6 +98,11 @@ impl Ephemeral {
 
     pub(super) fn poisoned_blocks(&self) -> u64 {
         self.used.poisoned()
+    }
+
+    #[cfg(test)]
+    pub(super) fn groups(&self) -> (usize, usize) {
+        self.life().table.groups()
     }
 
     fn life(&self) -> std::sync::RwLockReadGuard<'_, Life> {
@@ -409,7 +414,9 @@ impl Life {
         block_len: usize,
     ) -> Result<()> {
         let reading = self.table.read(first);
-        let seals = reading.as_ref().map(|r| r.seals(first, text.len() / block_len));
+        let seals = reading
+            .as_ref()
+            .map(|r| r.seals(first, text.len() / block_len));
         match seals.flatten() {
             Some(seals) => self.open_blocks(backing, first, text, seals, block_len),
             None => {

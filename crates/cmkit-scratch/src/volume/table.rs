@@ -82,6 +82,13 @@ impl Table {
         Ok(Self { groups, used })
     }
 
+    /// Groups, and how many of them were made.
+    #[cfg(test)]
+    pub(super) fn groups(&self) -> (usize, usize) {
+        let made = self.groups.iter().filter(|group| group.get().is_some());
+        (self.groups.len(), made.count())
+    }
+
     fn shard(&self, block: u64) -> &Shard {
         let shard = usize::try_from(block / SHARD_BLOCKS as u64).unwrap_or(usize::MAX);
         let group = self.groups[shard / GROUP_SHARDS]
