@@ -1,4 +1,6 @@
 //! A volume against whoever holds its backing, against failing disks, against threads, and against a model.
+// Numbers here are made up, and small.
+#![allow(clippy::cast_possible_truncation)]
 
 mod arguments;
 mod crowd;
