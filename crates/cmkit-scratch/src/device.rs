@@ -66,6 +66,7 @@ pub trait BlockDevice: Send + Sync {
     ) -> Result<()>;
 
     /// What lies in a range: calls `found` for each extent in order, which join without gaps from `offset` on. Ends early when `found` returns false.
+    /// Locks are held meanwhile: `found` mustn't call the disk.
     ///
     /// # Errors
     /// * [`Error::InvalidArgument`](cmkit::Error::InvalidArgument): beyond the end.

@@ -47,6 +47,7 @@ struct Disk {
     backing: Box<dyn Backing>,
     id: String,
     len: u64,
+    process: u32,
     counters: Counters,
 }
 
@@ -97,10 +98,14 @@ impl Volume {
     }
 
     /// Zeroizes the key: what was written can't be read any more, by nobody. Takes microseconds, whatever the backing is doing; requests that are under way end with an
-    /// error. Does nothing a second time, and only to its own copy in a forked child.
+    /// error, and a [`reset`](Self::reset) too. Does nothing a second time, and nothing in a forked child, whose copy goes when it is dropped.
     ///
     /// Of a volume with a volume file this is no erasure: that needs every wrap of its DEK, or the key that wraps it, to be destroyed.
     pub fn destroy(&self) {
+        // A child has its parent's locks as they were, held by threads that it hasn't.
+        if self.disk.check_process().is_err() {
+            return;
+        }
         match &self.disk.cipher {
             Cipher::Ephemeral(disk) => disk.destroy(),
             Cipher::Xts(disk) => disk.key.destroy(),
@@ -116,32 +121,38 @@ impl Volume {
         }
     }
 
-    /// An empty disk again, for the next job: the old key is zeroized at once, requests under way are waited for, then there is a new DEK, every block is unwritten, and
-    /// room is given back. Only in the ephemeral mode.
+    /// An empty disk again, for the next job: the old key is zeroized at once, requests under way are waited for, room is given back, and then there are a new DEK and
+    /// only unwritten blocks. Only in the ephemeral mode.
     ///
     /// # Errors
-    /// * [`Error::InvalidState`]: a forked child's, or one in XTS mode: make another one.
+    /// * [`Error::InvalidState`]: a forked child's, or one in XTS mode: make another one. Or destroyed meanwhile: the disk stays so.
     /// * Those of [`Keyring::new_block_key`](cmkit::Keyring::new_block_key): the disk stays destroyed.
+    /// * [`Error::Io`]: the room couldn't be given back; all else was done.
     pub fn reset(&self) -> Result<Punched> {
+        self.disk.check_process()?;
         match &self.disk.cipher {
-            Cipher::Ephemeral(disk) => disk.reset()?,
-            Cipher::Xts(_) => {
-                return Err(Error::InvalidState {
-                    problem: "a volume in XTS mode isn't reset; destroy it and make another one",
-                });
-            }
+            Cipher::Ephemeral(disk) => disk.reset(|| self.disk.give_back())?,
+            Cipher::Xts(_) => Err(Error::InvalidState {
+                problem: "a volume in XTS mode isn't reset; destroy it and make another one",
+            }),
         }
-        self.discard_backing()
     }
 
-    /// Gives the room of the whole backing back, which has no meaning any more once the key is destroyed.
+    /// Gives the room of the whole backing back, which has no meaning any more once the key is [destroyed](Self::destroy).
     ///
     /// # Errors
+    /// * [`Error::InvalidState`]: the key isn't destroyed; a forked child's.
     /// * [`Error::Io`]: the backing failed.
     pub fn discard_backing(&self) -> Result<Punched> {
-        let backing = &self.disk.backing;
-        let punched = backing.punch(0, backing.len());
-        punched.map_err(|e| io("discard", backing.name(), e))
+        self.disk.check_process()?;
+        let give_back = || self.disk.give_back();
+        let given = match &self.disk.cipher {
+            Cipher::Ephemeral(disk) => disk.if_destroyed(give_back),
+            Cipher::Xts(disk) => disk.key.is_destroyed().then(give_back),
+        };
+        given.unwrap_or(Err(Error::InvalidState {
+            problem: "the volume's key is there, and its data with it; destroy it before its room is given back",
+        }))
     }
 
     /// That the keys still allow it: what every request asks.
@@ -154,10 +165,40 @@ impl Volume {
 }
 
 impl Disk {
+    /// Before anything that takes a lock.
+    fn check_process(&self) -> Result<()> {
+        if std::process::id() == self.process {
+            return Ok(());
+        }
+        Err(Error::InvalidState {
+            problem: "this volume belongs to the process that forked this one; make one of your own",
+        })
+    }
+
+    fn give_back(&self) -> Result<Punched> {
+        let punched = self.backing.punch(0, self.len);
+        punched.map_err(|e| io("discard", self.backing.name(), e))
+    }
+
     fn check(&self) -> Result<()> {
+        self.check_process()?;
         match &self.cipher {
             Cipher::Ephemeral(disk) => disk.check(),
             Cipher::Xts(disk) => disk.key.check(),
+        }
+    }
+
+    /// The same, for who mustn't hold on to the disk meanwhile.
+    fn checker(&self) -> Box<dyn Fn() -> Result<()> + Send> {
+        match &self.cipher {
+            Cipher::Ephemeral(disk) => {
+                let key = disk.key();
+                Box::new(move || key.check())
+            }
+            Cipher::Xts(disk) => {
+                let key = Arc::clone(&disk.key);
+                Box::new(move || key.check())
+            }
         }
     }
 

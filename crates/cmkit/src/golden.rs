@@ -10,6 +10,7 @@ mod keys;
 mod refused;
 mod run;
 mod valid;
+mod volume;
 
 use std::env;
 use std::fs;
@@ -75,6 +76,12 @@ fn envelopes_are_written_as_ever() {
     let Some(dir) = dir() else { return };
     let bases = valid::check(&dir);
     refused::check(&dir, &bases);
+}
+
+#[test]
+fn volume_files_are_written_as_ever() {
+    let Some(dir) = dir() else { return };
+    volume::check(&dir);
 }
 
 #[test]

@@ -51,6 +51,11 @@ impl Taken<'_> {
         self.dirty = self.dirty.max(len);
         &mut self[..len]
     }
+
+    /// Says that what is in it was encrypted there, and needn't be wiped, which takes longer than encrypting.
+    pub(super) fn is_ciphertext(&mut self) {
+        self.dirty = 0;
+    }
 }
 
 impl Deref for Taken<'_> {

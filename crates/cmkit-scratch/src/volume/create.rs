@@ -16,6 +16,8 @@ use crate::failure::invalid;
 /// Beyond so much under one key in XTS mode, one is told.
 const XTS_WARN_LEN: u64 = 1 << 40;
 const XTS_MAX_LEN: u64 = 1 << 48;
+/// Blocks have numbers of 48 bits.
+const MAX_BLOCKS: u64 = 1 << 48;
 
 /// How a volume encrypts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -170,6 +172,7 @@ impl Volume {
             backing,
             id: new_id()?,
             len,
+            process: std::process::id(),
             counters: Counters::default(),
         });
         let mut volume = Volume { disk, watch: None };
@@ -214,6 +217,11 @@ fn check_whole(len: u64, name: &str, mode: VolumeMode) -> Result<()> {
             "{name}: {len} bytes aren't a whole number of blocks of {block}; take {} or {} bytes",
             len - len % block,
             len.next_multiple_of(block)
+        )));
+    }
+    if len / block > MAX_BLOCKS {
+        return Err(invalid(format!(
+            "{name}: a volume has at most 2^48 blocks, and {len} bytes are more of {block}; take larger ones, or make it smaller"
         )));
     }
     if matches!(mode, VolumeMode::Xts(_)) && len > XTS_MAX_LEN {

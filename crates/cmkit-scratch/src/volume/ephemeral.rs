@@ -1,14 +1,15 @@
 //! The ephemeral mode: authenticated blocks, whose seals and key are in memory.
 
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use cmkit::{BlockKey, BlockSeal, BlockSize, Error, KeyId, Keyring, Result};
 
 use super::bounce::{Bounce, Taken};
 use super::extent_runs::Runs;
 use super::segments::{Segment, Step, segments};
-use super::table::{SHARD_BLOCKS, Table, Writing, is_poisoned};
+use super::table::{SHARD_BLOCKS, Table, Used, Writing, is_poisoned};
 use crate::backing::Backing;
 use crate::device::{Extent, ExtentKind, Zeroes};
 use crate::failure::io as io_error;
@@ -20,11 +21,13 @@ pub(super) struct Ephemeral {
     /// One key's life. Read for as long as a request takes, written by a reset.
     life: RwLock<Life>,
     /// The same key, for who doesn't wait for requests.
-    key: Mutex<Arc<BlockKey>>,
+    key: RwLock<Arc<BlockKey>>,
+    /// How often it was destroyed for good, so that a reset under way doesn't undo it.
+    destroys: AtomicU64,
     keyring: Option<Keyring>,
     block_size: BlockSize,
     blocks: u64,
-    budget: u64,
+    used: Arc<Used>,
     bounce: Bounce,
 }
 
@@ -41,17 +44,20 @@ impl Ephemeral {
         blocks: u64,
         budget: u64,
     ) -> Result<Self> {
+        let used = Arc::new(Used::new(budget));
+        let table = Table::new(blocks, Arc::clone(&used))?;
         let key = Arc::new(new_key(block_size, keyring.as_ref())?);
         Ok(Self {
             life: RwLock::new(Life {
                 key: Arc::clone(&key),
-                table: Table::new(blocks, budget),
+                table,
             }),
-            key: Mutex::new(key),
+            key: RwLock::new(key),
+            destroys: AtomicU64::new(0),
             keyring,
             block_size,
             blocks,
-            budget,
+            used,
             bounce: Bounce::new(COPY_LEN),
         })
     }
@@ -64,8 +70,8 @@ impl Ephemeral {
         self.block_size.bytes() as usize
     }
 
-    fn key(&self) -> Arc<BlockKey> {
-        Arc::clone(&self.key.lock().unwrap_or_else(PoisonError::into_inner))
+    pub(super) fn key(&self) -> Arc<BlockKey> {
+        Arc::clone(&self.key.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     pub(super) fn key_ids(&self) -> Vec<KeyId> {
@@ -77,7 +83,9 @@ impl Ephemeral {
     }
 
     pub(super) fn destroy(&self) {
-        self.key().destroy();
+        let key = self.key.read().unwrap_or_else(PoisonError::into_inner);
+        self.destroys.fetch_add(1, Ordering::SeqCst);
+        key.destroy();
     }
 
     pub(super) fn is_destroyed(&self) -> bool {
@@ -85,11 +93,16 @@ impl Ephemeral {
     }
 
     pub(super) fn metadata_bytes(&self) -> u64 {
-        self.life().table.bytes()
+        self.used.bytes()
     }
 
     pub(super) fn poisoned_blocks(&self) -> u64 {
-        self.life().table.poisoned()
+        self.used.poisoned()
+    }
+
+    #[cfg(test)]
+    pub(super) fn groups(&self) -> (usize, usize) {
+        self.life().table.groups()
     }
 
     fn life(&self) -> std::sync::RwLockReadGuard<'_, Life> {
@@ -101,21 +114,32 @@ impl Ephemeral {
         SHARD_BLOCKS as u64 * u64::from(self.block_size.bytes())
     }
 
-    /// Destroys the key, waits for requests, and begins anew.
-    pub(super) fn reset(&self) -> Result<()> {
-        // A child's copy of the key says that it is one.
-        if let Err(error @ Error::InvalidState { .. }) = self.check()
-            && !self.is_destroyed()
-        {
-            return Err(error);
-        }
-        self.destroy();
+    /// Destroys the key, waits for requests, and begins anew. `give_back` is called in between, when nobody reads or writes.
+    pub(super) fn reset<T>(&self, give_back: impl FnOnce() -> T) -> Result<T> {
+        let destroys = self.destroys.load(Ordering::SeqCst);
+        self.key().destroy();
+        // Asks a provider: before anything is locked.
+        let new = Arc::new(new_key(self.block_size, self.keyring.as_ref())?);
         let mut life = self.life.write().unwrap_or_else(PoisonError::into_inner);
-        life.table = Table::new(self.blocks, self.budget);
-        let key = Arc::new(new_key(self.block_size, self.keyring.as_ref())?);
-        life.key = Arc::clone(&key);
-        *self.key.lock().unwrap_or_else(PoisonError::into_inner) = key;
-        Ok(())
+        // That of another reset.
+        life.key.destroy();
+        let given = give_back();
+        let table = Table::new(self.blocks, Arc::clone(&self.used))?;
+        let mut key = self.key.write().unwrap_or_else(PoisonError::into_inner);
+        if self.destroys.load(Ordering::SeqCst) != destroys {
+            return Err(Error::InvalidState {
+                problem: "the volume was destroyed while it was being reset; it stays destroyed",
+            });
+        }
+        *key = Arc::clone(&new);
+        *life = Life { key: new, table };
+        Ok(given)
+    }
+
+    /// Calls `give_back` if the key is destroyed, and doesn't come back meanwhile.
+    pub(super) fn if_destroyed<T>(&self, give_back: impl FnOnce() -> T) -> Option<T> {
+        let life = self.life();
+        life.key.is_destroyed().then(give_back)
     }
 
     pub(super) fn read(&self, backing: &dyn Backing, data: &mut [u8], offset: u64) -> Result<()> {
@@ -174,6 +198,7 @@ impl Ephemeral {
                 }
             }
         }
+        bounce.is_ciphertext();
         Ok(())
     }
 
@@ -257,7 +282,7 @@ impl Ephemeral {
 
     pub(super) fn discard(&self, backing: &dyn Backing, offset: u64, len: u64) -> Result<()> {
         let life = self.life();
-        self.whole_blocks(offset, len, |first, count| {
+        self.whole_blocks(&life.table, offset, len, |first, count| {
             life.clear(backing, self.block_size, first, count);
         });
         Ok(())
@@ -361,12 +386,16 @@ impl Ephemeral {
         Ok(())
     }
 
-    /// Calls `each` for the runs of whole blocks of a range, one a shard.
-    fn whole_blocks(&self, offset: u64, len: u64, mut each: impl FnMut(u64, usize)) {
+    /// Calls `each` for the runs of whole blocks of a range, one a shard. Passes over those near which none was ever written.
+    fn whole_blocks(&self, table: &Table, offset: u64, len: u64, mut each: impl FnMut(u64, usize)) {
         let block_bytes = u64::from(self.block_size.bytes());
         let end = (offset + len) / block_bytes;
         let mut block = offset.div_ceil(block_bytes);
         while block < end {
+            if let Some(until) = table.untouched_until(block) {
+                block = until;
+                continue;
+            }
             let until = ((block / SHARD_BLOCKS as u64 + 1) * SHARD_BLOCKS as u64).min(end);
             // At most a shard's.
             each(block, usize::try_from(until - block).unwrap_or(0));
@@ -385,7 +414,10 @@ impl Life {
         block_len: usize,
     ) -> Result<()> {
         let reading = self.table.read(first);
-        match reading.seals(first, text.len() / block_len) {
+        let seals = reading
+            .as_ref()
+            .map(|r| r.seals(first, text.len() / block_len));
+        match seals.flatten() {
             Some(seals) => self.open_blocks(backing, first, text, seals, block_len),
             None => {
                 text.fill(0);
@@ -416,6 +448,9 @@ impl Life {
 
     /// Makes whole blocks of one shard unwritten, and gives their room back.
     fn clear(&self, backing: &dyn Backing, block_size: BlockSize, first: u64, count: usize) {
+        if self.table.untouched_until(first).is_some() {
+            return;
+        }
         let block_bytes = u64::from(block_size.bytes());
         let mut seals = self.table.write(first);
         if seals.clear(first, count) {

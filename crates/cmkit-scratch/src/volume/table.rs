@@ -1,7 +1,7 @@
 //! The seals of a volume's blocks: in memory, made as blocks are written.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use cmkit::{BlockSeal, Error, Result};
 
@@ -18,11 +18,11 @@ pub(super) struct Shard(RwLock<Option<Seals>>);
 
 pub(super) struct Table {
     groups: Vec<OnceLock<Box<[Shard]>>>,
-    used: Used,
+    used: Arc<Used>,
 }
 
-/// Bytes of seals, and how many are allowed.
-struct Used {
+/// Bytes of seals, and how many are allowed. Apart from the table, so that it can be asked for while a request waits for a disk.
+pub(super) struct Used {
     bytes: AtomicU64,
     budget: u64,
     poisoned: AtomicU64,
@@ -49,27 +49,44 @@ pub(super) fn is_poisoned(seal: &BlockSeal) -> bool {
     *seal == POISONED
 }
 
-impl Table {
-    pub(super) fn new(blocks: u64, budget: u64) -> Self {
-        let groups = blocks.div_ceil((SHARD_BLOCKS * GROUP_SHARDS) as u64);
+impl Used {
+    pub(super) fn new(budget: u64) -> Self {
         Self {
-            groups: (0..groups).map(|_| OnceLock::new()).collect(),
-            used: Used {
-                bytes: AtomicU64::new(0),
-                budget,
-                poisoned: AtomicU64::new(0),
-            },
+            bytes: AtomicU64::new(0),
+            budget,
+            poisoned: AtomicU64::new(0),
         }
     }
 
     /// Bytes of seals.
     pub(super) fn bytes(&self) -> u64 {
-        self.used.bytes.load(Ordering::Relaxed)
+        self.bytes.load(Ordering::Relaxed)
     }
 
     /// Blocks whose last write failed.
     pub(super) fn poisoned(&self) -> u64 {
-        self.used.poisoned.load(Ordering::Relaxed)
+        self.poisoned.load(Ordering::Relaxed)
+    }
+}
+
+impl Table {
+    /// An empty one, which from now on is what `used` counts.
+    pub(super) fn new(blocks: u64, used: Arc<Used>) -> Result<Self> {
+        let wanted = blocks.div_ceil((SHARD_BLOCKS * GROUP_SHARDS) as u64);
+        let mut groups = Vec::new();
+        let room = usize::try_from(wanted).ok();
+        let room = room.filter(|wanted| groups.try_reserve_exact(*wanted).is_ok());
+        groups.resize_with(room.ok_or_else(no_memory)?, OnceLock::new);
+        used.bytes.store(0, Ordering::Relaxed);
+        used.poisoned.store(0, Ordering::Relaxed);
+        Ok(Self { groups, used })
+    }
+
+    /// Groups, and how many of them were made.
+    #[cfg(test)]
+    pub(super) fn groups(&self) -> (usize, usize) {
+        let made = self.groups.iter().filter(|group| group.get().is_some());
+        (self.groups.len(), made.count())
     }
 
     fn shard(&self, block: u64) -> &Shard {
@@ -80,7 +97,7 @@ impl Table {
     }
 
     /// Whether no block from this one to the end of its group was ever written, and where that ends.
-    fn untouched_until(&self, block: u64) -> Option<u64> {
+    pub(super) fn untouched_until(&self, block: u64) -> Option<u64> {
         let per_group = (SHARD_BLOCKS * GROUP_SHARDS) as u64;
         let group = usize::try_from(block / per_group).unwrap_or(usize::MAX);
         self.groups[group]
@@ -89,14 +106,13 @@ impl Table {
             .then(|| (block / per_group + 1) * per_group)
     }
 
-    /// The seals of the block's shard, for reading.
-    pub(super) fn read(&self, block: u64) -> Reading<'_> {
-        Reading(
-            self.shard(block)
-                .0
-                .read()
-                .unwrap_or_else(PoisonError::into_inner),
-        )
+    /// The seals of the block's shard, for reading; `None`: none near it was ever written.
+    pub(super) fn read(&self, block: u64) -> Option<Reading<'_>> {
+        if self.untouched_until(block).is_some() {
+            return None;
+        }
+        let shard = self.shard(block).0.read();
+        Some(Reading(shard.unwrap_or_else(PoisonError::into_inner)))
     }
 
     /// The seals of the block's shard, for writing.
@@ -115,19 +131,27 @@ impl Table {
     pub(super) fn runs(&self, first: u64, end: u64, found: &mut dyn FnMut(u64, bool) -> bool) {
         let mut block = first;
         while block < end {
-            let (until, go_on) = if let Some(until) = self.untouched_until(block) {
-                let until = until.min(end);
-                (until, found(until - block, false))
-            } else {
-                let reading = self.read(block);
-                let until = ((block / SHARD_BLOCKS as u64 + 1) * SHARD_BLOCKS as u64).min(end);
-                (until, reading.runs(block, until, found))
+            let (until, go_on) = match self.read(block) {
+                Some(reading) => {
+                    let until = ((block / SHARD_BLOCKS as u64 + 1) * SHARD_BLOCKS as u64).min(end);
+                    (until, reading.runs(block, until, found))
+                }
+                None => {
+                    let until = self.untouched_until(block).unwrap_or(block).min(end);
+                    (until, until == block || found(until - block, false))
+                }
             };
             if !go_on {
                 return;
             }
             block = until;
         }
+    }
+}
+
+fn no_memory() -> Error {
+    Error::InvalidArgument {
+        problem: "there isn't enough memory for the seals of a volume of this size; take larger blocks, or make it smaller".into(),
     }
 }
 
@@ -224,6 +248,9 @@ impl Writing<'_> {
             return false;
         };
         let old = &mut seals[start..start + count];
+        if old.iter().all(BlockSeal::is_unwritten) {
+            return false;
+        }
         self.used.count(old, 0);
         old.fill(BlockSeal::UNWRITTEN);
         if seals.iter().all(BlockSeal::is_unwritten) {

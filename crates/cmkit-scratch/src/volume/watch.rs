@@ -25,8 +25,11 @@ impl Watch {
                 let Some(disk) = disk.upgrade() else {
                     return;
                 };
+                // A vault may take its time, and whoever drops the volume wants its backing closed by then.
+                let check = disk.checker();
+                drop(disk);
                 // What it found is told to whoever reads or writes next.
-                let _ = disk.check();
+                let _ = check();
             }
         };
         let started = thread::Builder::new()

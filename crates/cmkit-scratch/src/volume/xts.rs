@@ -1,6 +1,6 @@
 //! The XTS mode: dm-crypt's layout, and nothing but the key in memory.
 
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use cmkit::{Result, SectorSize, XtsKey};
 
@@ -15,7 +15,7 @@ const SPAN: usize = 256 * 1024;
 const LOCKS: u64 = 256;
 
 pub(super) struct Xts {
-    pub(super) key: XtsKey,
+    pub(super) key: Arc<XtsKey>,
     locks: Vec<RwLock<()>>,
     bounce: Bounce,
 }
@@ -23,7 +23,7 @@ pub(super) struct Xts {
 impl Xts {
     pub(super) fn new(key: XtsKey) -> Self {
         Self {
-            key,
+            key: Arc::new(key),
             locks: (0..LOCKS).map(|_| RwLock::default()).collect(),
             bounce: Bounce::new(SPAN),
         }
@@ -102,6 +102,7 @@ impl Xts {
                 }
             }
         }
+        bounce.is_ciphertext();
         Ok(())
     }
 

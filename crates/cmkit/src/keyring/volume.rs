@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::entry::{DecryptEntry, EncryptEntry};
-use super::standing::Guard;
-use super::{Form, Keyring, OpeningKey, SealingKey, Shared};
-use crate::chunked::Watch as _;
+use super::entry::{DecryptEntry, EncryptEntry, Holder};
+use super::health::Condition;
+use super::standing::Standing;
+use super::{Form, Keyring, OpeningKey, SealingKey, Shared, revoked};
 use crate::context::EncryptionContext;
 use crate::document;
 use crate::envelope::{DekId, Header, Padding, Purpose};
@@ -66,14 +66,30 @@ impl VolumeHold {
         }
     }
 
-    /// That the keys still allow the DEK's use. Asks them where it was too long ago.
+    /// That the keys still allow the DEK's use. Asks them where it was too long ago, and now and then one that was taken away: nobody else may ask
+    /// for it while a volume is all that a process has.
     pub(crate) fn check(&self) -> Result<()> {
-        let shared = Arc::clone(&self.shared);
-        let guard = match &self.entry {
-            Entry::Made(entry) => Guard::Sealing(shared, Arc::clone(entry)),
-            Entry::Opened(entry) => Guard::Opening(shared, Arc::clone(entry)),
+        let at = self.shared.at_once();
+        let standing = match &self.entry {
+            Entry::Made(entry) => self.shared.sealing_standing(entry, &at),
+            Entry::Opened(entry) => self.shared.opening_standing(entry, &at),
         };
-        guard.check()
+        if matches!(standing, Standing::Good) {
+            return Ok(());
+        }
+        self.shared.refuse_reentry()?;
+        drop(self.unwrap_again()?);
+        // Another key opened it; but one that wrapped it here and is known no more was deleted.
+        let at = self.shared.at_once();
+        let is_deleted =
+            |holder: &&Holder| self.shared.condition(holder, &at) == Condition::Unknown;
+        match &self.entry {
+            Entry::Made(entry) => match entry.recipients.iter().find(is_deleted) {
+                Some(holder) => Err(revoked(&holder.key).into()),
+                None => Ok(()),
+            },
+            Entry::Opened(_) => Ok(()),
+        }
     }
 
     /// The DEK once more, by an unwrap.

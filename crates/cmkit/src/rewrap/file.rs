@@ -1,4 +1,4 @@
-//! Rewrapping a file, safe against a crash at any instruction (docs/format.md, section 16).
+//! Rewrapping a file, safe against a crash at any instruction (docs/format.md, section 17).
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Seek, SeekFrom, Write};

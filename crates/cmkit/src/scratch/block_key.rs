@@ -318,6 +318,18 @@ impl BlockKey {
         })
     }
 
+    /// What its cipher is made of, from its DEK.
+    #[cfg(test)]
+    pub(crate) fn expanded(&self, dek: &[u8; KEY_LEN]) -> Box<zeroize::Zeroizing<[u8; KEY_LEN]>> {
+        let derivation = self.cipher.derivation().expect("a keyring's");
+        derivation.expand::<KEY_LEN>(dek)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn suspend(&self) {
+        self.cipher.suspend();
+    }
+
     #[cfg(test)]
     pub(super) fn skip_versions_to(&self, next: u64) {
         self.next_version.store(next, Ordering::Relaxed);

@@ -128,7 +128,7 @@ impl<C> Live<C> {
         Ok(())
     }
 
-    fn suspend(&self) {
+    pub(super) fn suspend(&self) {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         if matches!(*state, State::Ready(_)) {
             *state = State::Suspended;
@@ -140,6 +140,13 @@ impl<C> Live<C> {
 
     /// Zeroizes the cipher for good. In a forked child only that child's copy.
     pub(super) fn destroy(&self) {
+        if self.check_process().is_err() {
+            // The lock may be held by a thread of the parent's, which isn't here to let go of it. Then the copy goes when it is dropped.
+            if let Ok(mut state) = self.state.try_write() {
+                *state = State::Destroyed;
+            }
+            return;
+        }
         *self.state.write().unwrap_or_else(PoisonError::into_inner) = State::Destroyed;
     }
 

@@ -369,7 +369,15 @@ fn a_volume_file_opens_its_volume_again_and_moves_to_other_keys() {
 #[test]
 fn volumes_that_cannot_be_are_refused() {
     let World { keyring, .. } = &world();
-    for (len, iv_offset) in [(0, 0), (4095, 0), ((1 << 48) + 4096, 0), (4096, 1)] {
+    for (len, iv_offset) in [
+        (0, 0),
+        (4095, 0),
+        ((1 << 48) + 4096, 0),
+        (4096, 1),
+        // No reader takes such a number.
+        (4096, 1 << 63),
+        (4096, u64::MAX - 7),
+    ] {
         let layout = VolumeLayout {
             sector_size: SectorSize::B4096,
             iv_offset,
@@ -378,6 +386,70 @@ fn volumes_that_cannot_be_are_refused() {
         let refused = keyring.create_xts_volume(&layout).unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::InvalidArgument, "{len}");
     }
+}
+
+#[test]
+fn sector_numbers_do_not_begin_again() {
+    let bytes: Vec<u8> = (0..64).collect();
+    let last = XtsKey::from_bytes(&bytes, SectorSize::B4096, u64::MAX - 15).unwrap();
+    last.encrypt_sectors(0, &mut vec![1; LEN]).unwrap();
+    let refused = last.encrypt_sectors(LEN as u64, &mut vec![1; LEN]);
+    assert_eq!(refused.unwrap_err().kind(), ErrorKind::InvalidArgument);
+}
+
+#[test]
+fn a_volume_file_is_a_file_like_others_for_rotations() {
+    let World {
+        keys,
+        keyring,
+        _dir,
+    } = &world();
+    let layout = VolumeLayout {
+        sector_size: SectorSize::B4096,
+        iv_offset: 0,
+        len: 1 << 20,
+    };
+    let (key, file) = keyring.create_xts_volume(&layout).unwrap();
+    let dek_id = key.dek_id().unwrap();
+    let path = _dir.path().join("volume.cmk");
+    std::fs::write(&path, &file).unwrap();
+    let inspected = crate::inspect(&file).unwrap();
+    assert_eq!(inspected.purpose, crate::Purpose::Volume);
+    assert_eq!(inspected.purpose.name(), "volume");
+    let opens = |keyring: &Keyring| {
+        let (again, found) = keyring
+            .open_xts_volume(&std::fs::read(&path).unwrap())
+            .unwrap();
+        assert_eq!((found, again.dek_id()), (layout, Some(dek_id)));
+        again.key_ids()
+    };
+    let old = opens(keyring).remove(0);
+
+    // To the newest version of the same key, in place: the length stays.
+    let newer = keys.rotate("a").unwrap();
+    keyring
+        .rewrap_file(&path, &Rewrap::to(KeyRef::local("a").unwrap()))
+        .unwrap();
+    assert_eq!(std::fs::metadata(&path).unwrap().len(), file.len() as u64);
+    assert!(opens(keyring).contains(&newer));
+    let mut census = keyring.census();
+    census.add_file(&path);
+    assert_eq!(
+        (census.headers(), census.rows(), census.unreadable_count()),
+        (1, 0, 0)
+    );
+    assert!(census.version(&newer).is_some() && census.version(&old).is_none());
+
+    // And to another one.
+    let b = KeyRef::local("b").unwrap();
+    keyring.rewrap_file(&path, &Rewrap::to(b.clone())).unwrap();
+    let other = Keyring::builder().provider(Arc::clone(keys) as _);
+    opens(&other.wrap_with(b).build().unwrap());
+    assert!(
+        keyring
+            .open_xts_volume(&std::fs::read(&path).unwrap())
+            .is_err()
+    );
 }
 
 proptest! {

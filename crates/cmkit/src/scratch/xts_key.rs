@@ -208,7 +208,7 @@ impl XtsKey {
             )));
         }
         match offset.checked_add(len as u64) {
-            Some(end) if end <= MAX_BYTES => {}
+            Some(end) if end <= MAX_BYTES => check_numbers(self.iv_offset, end)?,
             _ => return Err(too_large()),
         }
         let first = u128::from(self.iv_offset) + u128::from(offset / IV_UNIT);
@@ -242,6 +242,16 @@ pub(super) fn check_iv_offset(iv_offset: u64, size: SectorSize) -> Result<()> {
     )))
 }
 
+/// That a sector's number stays below 2^64, where `plain64` begins at 0 again.
+fn check_numbers(iv_offset: u64, len: u64) -> Result<()> {
+    if iv_offset.checked_add(len / IV_UNIT).is_some() {
+        return Ok(());
+    }
+    Err(Error::invalid(format!(
+        "an iv_offset of {iv_offset} units of 512 bytes leaves no numbers for {len} bytes"
+    )))
+}
+
 pub(super) fn too_large() -> Error {
     Error::invalid(
         "a volume in XTS mode has at most 256 TiB (2^48 bytes) under one key (IEEE 1619); split it",
@@ -261,6 +271,13 @@ pub(super) fn check_len(layout: &VolumeLayout) -> Result<()> {
             "a volume of {} bytes isn't whole sectors of {} bytes",
             layout.len,
             layout.sector_size.bytes()
+        )));
+    }
+    // Else the volume file couldn't be read again.
+    if layout.iv_offset >= 1 << 63 {
+        return Err(Error::invalid(format!(
+            "an iv_offset is below 2^63, not {}",
+            layout.iv_offset
         )));
     }
     check_iv_offset(layout.iv_offset, layout.sector_size)

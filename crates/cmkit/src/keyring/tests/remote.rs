@@ -1,6 +1,7 @@
 //! Keys that are held elsewhere: asked again, let go, brought back.
 
 mod edges;
+mod volumes;
 
 use std::collections::HashMap;
 use std::io::{Read as _, Write as _};

@@ -8,8 +8,8 @@ use super::{TEXT, key, none};
 use crate::crypto::ExpandKey;
 use crate::crypto::tests::memory::{Needle, find, found_after};
 use crate::{
-    KeyProvider, Keyring, ProviderError, Rewrap, SecretBytes, UnwrapRequest, WrapAlgorithm,
-    WrapRequest, WrappedKey,
+    BlockSeal, BlockSize, KeyProvider, Keyring, ProviderError, Rewrap, SecretBytes, SectorSize,
+    UnwrapRequest, VolumeLayout, WrapAlgorithm, WrapRequest, WrappedKey,
 };
 
 /// "Wraps" under a mask, so that what is wrapped isn't in memory as it is, and keeps the last one.
@@ -97,4 +97,69 @@ fn what_opened_or_rewrapped_is_gone() {
             .unwrap();
     });
     assert_eq!(found, [""; 0]);
+}
+
+/// The key that a volume's DEK expands to, and AES's schedules of it.
+fn volume_needles(expanded: &[u8]) -> Vec<Needle> {
+    let halves = expanded
+        .chunks_exact(32)
+        .map(|half| Needle::of("volume key", half));
+    let halves: Vec<_> = halves.collect();
+    halves.iter().flat_map(Needle::aes_256_round_keys).collect()
+}
+
+#[test]
+fn a_destroyed_volume_is_gone() {
+    let provider = Arc::new(Masking::default());
+    let keyring = keyring(&provider);
+    let layout = VolumeLayout {
+        sector_size: SectorSize::B4096,
+        iv_offset: 0,
+        len: 1 << 20,
+    };
+    let (blocks, sectors) = (
+        keyring.new_block_key(BlockSize::Kib4).unwrap(),
+        keyring.create_xts_volume(&layout).unwrap().0,
+    );
+    // But "body", from which only the volume file's message is opened: the hold keeps it until it is dropped.
+    let mut needles = provider.needles();
+    let body = needles.pop();
+    needles.extend(volume_needles(sectors.kernel_key().unwrap().expose()));
+    let found = found_after(&needles, || {
+        let (mut data, mut seals) = (vec![3; 8192], [BlockSeal::UNWRITTEN; 2]);
+        blocks.encrypt_blocks(0, &mut data, &mut seals).unwrap();
+        blocks.decrypt_blocks(0, &mut data, &seals).unwrap();
+        sectors.encrypt_sectors(0, &mut data).unwrap();
+        sectors.decrypt_sectors(0, &mut data).unwrap();
+        sectors.check().unwrap();
+        blocks.destroy();
+        sectors.destroy();
+    });
+    assert_eq!(found, [""; 0]);
+    drop((blocks, sectors, keyring));
+    needles.extend(body);
+    assert_eq!(find(&needles), [""; 0]);
+}
+
+#[test]
+fn a_block_key_is_gone_when_destroyed_and_when_suspended() {
+    let provider = Arc::new(Masking::default());
+    let keyring = keyring(&provider);
+    let blocks = keyring.new_block_key(BlockSize::Kib4).unwrap();
+    let mut needles = provider.needles();
+    needles.truncate(2);
+    {
+        let dek: Box<Zeroizing<[u8; 32]>> = needles[0].reveal();
+        needles.extend(volume_needles(&blocks.expanded(&dek)[..]));
+    }
+    let found = found_after(&needles, || {
+        let (mut data, mut seals) = (vec![3; 4096], [BlockSeal::UNWRITTEN]);
+        blocks.encrypt_blocks(0, &mut data, &mut seals).unwrap();
+        // It is there now.
+        assert!(!find(&needles).is_empty());
+        blocks.suspend();
+    });
+    assert_eq!(found, [""; 0]);
+    blocks.destroy();
+    assert_eq!(find(&needles), [""; 0]);
 }

@@ -1,4 +1,4 @@
-//! Following rotations in files, with the safety of a rewrap in place (docs/format.md, section 16).
+//! Following rotations in files, with the safety of a rewrap in place (docs/format.md, section 17).
 
 use std::fs::{self, File};
 use std::path::Path;
