@@ -48,6 +48,7 @@ struct Disk {
     id: String,
     len: u64,
     counters: Counters,
+    process: u32,
 }
 
 enum Cipher {
@@ -102,6 +103,7 @@ impl Volume {
     /// Of a volume with a volume file this is no erasure: that needs every wrap of its DEK, or the key that wraps it, to be destroyed.
     pub fn destroy(&self) {
         match &self.disk.cipher {
+            Cipher::Ephemeral(disk) if self.disk.is_foreign() => disk.destroy_if_unlocked(),
             Cipher::Ephemeral(disk) => disk.destroy(),
             Cipher::Xts(disk) => disk.key.destroy(),
         }
@@ -111,6 +113,8 @@ impl Volume {
     #[must_use]
     pub fn is_destroyed(&self) -> bool {
         match &self.disk.cipher {
+            // It can't be used there, and its locks can't be waited for.
+            _ if self.disk.is_foreign() => true,
             Cipher::Ephemeral(disk) => disk.is_destroyed(),
             Cipher::Xts(disk) => disk.key.is_destroyed(),
         }
@@ -123,6 +127,7 @@ impl Volume {
     /// * [`Error::InvalidState`]: a forked child's, or one in XTS mode: make another one.
     /// * Those of [`Keyring::new_block_key`](cmkit::Keyring::new_block_key): the disk stays destroyed.
     pub fn reset(&self) -> Result<Punched> {
+        self.disk.check_process()?;
         match &self.disk.cipher {
             Cipher::Ephemeral(disk) => disk.reset()?,
             Cipher::Xts(_) => {
@@ -138,7 +143,9 @@ impl Volume {
     ///
     /// # Errors
     /// * [`Error::Io`]: the backing failed.
+    /// * [`Error::InvalidState`]: a forked child's.
     pub fn discard_backing(&self) -> Result<Punched> {
+        self.disk.check_process()?;
         let backing = &self.disk.backing;
         let punched = backing.punch(0, backing.len());
         punched.map_err(|e| io("discard", backing.name(), e))
@@ -154,7 +161,22 @@ impl Volume {
 }
 
 impl Disk {
+    fn is_foreign(&self) -> bool {
+        std::process::id() != self.process
+    }
+
+    /// Before any lock: a thread that isn't in a forked child may have held it at the fork.
+    fn check_process(&self) -> Result<()> {
+        if self.is_foreign() {
+            return Err(Error::InvalidState {
+                problem: "this volume belongs to the process that forked this one; make one of your own",
+            });
+        }
+        Ok(())
+    }
+
     fn check(&self) -> Result<()> {
+        self.check_process()?;
         match &self.cipher {
             Cipher::Ephemeral(disk) => disk.check(),
             Cipher::Xts(disk) => disk.key.check(),

@@ -72,7 +72,9 @@ pub(super) fn negotiate(
             return Ok(Some(agreement));
         }
         if !fixed {
-            return Err(violation("it sent an option of the fixed newstyle without that flag"));
+            return Err(violation(
+                "it sent an option of the fixed newstyle without that flag",
+            ));
         }
         let Some(data) = option_data(stream, len)? else {
             let problem = match option {
@@ -111,7 +113,9 @@ fn export_name(
     no_zeroes: bool,
 ) -> io::Result<()> {
     if len as usize > STRING_MAX {
-        return Err(violation("the name of the export is longer than 4096 bytes"));
+        return Err(violation(
+            "the name of the export is longer than 4096 bytes",
+        ));
     }
     let name = read_vec(stream, len)?;
     if !export.is_meant_by(&name) {

@@ -162,9 +162,12 @@ fn meta_context(data: &[u8], export: &Export, agreement: &mut Agreement, answers
     }
     let selects = answers.option == opt::SET_META_CONTEXT;
     let found = if selects {
-        queries.iter().any(|query| *query == BASE_ALLOCATION.as_bytes())
+        queries
+            .iter()
+            .any(|query| *query == BASE_ALLOCATION.as_bytes())
     } else {
-        let matches = |query: &&[u8]| [b"", &b"base:"[..], BASE_ALLOCATION.as_bytes()].contains(query);
+        let matches =
+            |query: &&[u8]| [b"", &b"base:"[..], BASE_ALLOCATION.as_bytes()].contains(query);
         queries.is_empty() || queries.iter().any(matches)
     };
     if found {

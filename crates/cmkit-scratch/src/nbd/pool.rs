@@ -184,8 +184,7 @@ impl Pool {
     /// Waits until another request has room, and gives it memory for its payload.
     fn enter(&self, payload: usize) -> Option<AlignedBuffer> {
         let full = |state: &mut State| {
-            state.in_flight >= REQUESTS
-                || (state.payload > 0 && state.payload + payload > PAYLOAD)
+            state.in_flight >= REQUESTS || (state.payload > 0 && state.payload + payload > PAYLOAD)
         };
         let waited = self.room.wait_while(self.lock(), full);
         let mut state = waited.unwrap_or_else(PoisonError::into_inner);

@@ -129,12 +129,7 @@ impl<'a> Replies<'a> {
         let len = u16::try_from(message.len()).unwrap_or(0).to_be_bytes();
         let message = message.as_bytes();
         match offset {
-            None => self.chunk(
-                chunk::DONE,
-                chunk::ERROR,
-                cookie,
-                &[&number, &len, message],
-            ),
+            None => self.chunk(chunk::DONE, chunk::ERROR, cookie, &[&number, &len, message]),
             Some(offset) => self.chunk(
                 chunk::DONE,
                 chunk::ERROR_OFFSET,
@@ -145,7 +140,13 @@ impl<'a> Replies<'a> {
     }
 
     /// A hole of a read.
-    pub(super) fn hole(&mut self, flags: u16, cookie: u64, offset: u64, len: u32) -> io::Result<()> {
+    pub(super) fn hole(
+        &mut self,
+        flags: u16,
+        cookie: u64,
+        offset: u64,
+        len: u32,
+    ) -> io::Result<()> {
         let (offset, len) = (offset.to_be_bytes(), len.to_be_bytes());
         self.chunk(flags, chunk::OFFSET_HOLE, cookie, &[&offset, &len])
     }

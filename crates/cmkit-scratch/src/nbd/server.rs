@@ -142,9 +142,9 @@ impl Shared {
         // Wakes the thread that accepts.
         let _ = rustix::net::shutdown(listener, rustix::net::Shutdown::Both);
         close_all(&state, Shutdown::Read);
-        let waited = self.changed.wait_timeout_while(state, GRACE, |state| {
-            !state.clients.is_empty()
-        });
+        let waited = self
+            .changed
+            .wait_timeout_while(state, GRACE, |state| !state.clients.is_empty());
         let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
         close_all(&state, Shutdown::Both);
     }

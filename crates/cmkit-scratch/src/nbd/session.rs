@@ -81,12 +81,7 @@ impl Session<'_> {
     }
 
     /// Writes one part of a request's payload, and sees to its durability if it is the last: pieces aren't made durable one by one.
-    pub(super) fn write(
-        &self,
-        request: &Request,
-        data: &mut [u8],
-        at: usize,
-    ) -> Result<()> {
+    pub(super) fn write(&self, request: &Request, data: &mut [u8], at: usize) -> Result<()> {
         let device = &self.export.device;
         let len = data.len();
         let is_whole = len == request.bytes();
@@ -136,7 +131,9 @@ impl Session<'_> {
             return replies.nothing(request.cookie);
         }
         if !replies.is_structured() {
-            return self.read_piece(request, request.offset, request.len, replies).map(drop);
+            return self
+                .read_piece(request, request.offset, request.len, replies)
+                .map(drop);
         }
         let end = request.offset + u64::from(request.len);
         let mut at = request.offset;
@@ -177,16 +174,18 @@ impl Session<'_> {
             first.len = u64::from(left);
             return Ok(first);
         }
-        self.export.device.extents(at, u64::from(left), &mut |extent| {
-            if first.len > 0 && extent.kind != first.kind {
-                return false;
-            }
-            first = Extent {
-                len: first.len + extent.len,
-                ..extent
-            };
-            true
-        })?;
+        self.export
+            .device
+            .extents(at, u64::from(left), &mut |extent| {
+                if first.len > 0 && extent.kind != first.kind {
+                    return false;
+                }
+                first = Extent {
+                    len: first.len + extent.len,
+                    ..extent
+                };
+                true
+            })?;
         if first.len == 0 {
             return Err(Error::Internal {
                 problem: "the device has no extent where it has bytes",
@@ -243,22 +242,25 @@ impl Session<'_> {
         let mut bytes = Vec::new();
         let mut last: Option<(ExtentKind, u32)> = None;
         let len = u64::from(request.len);
-        let found = self.export.device.extents(request.offset, len, &mut |extent| {
-            let here = left_of(extent.len);
-            last = Some(match last {
-                Some((kind, len)) if kind == extent.kind => (kind, len.saturating_add(here)),
-                Some((kind, len)) => {
-                    put_extent(&mut bytes, kind, len);
-                    if request.has(flag::REQ_ONE) || bytes.len() >= STATUS_MAX {
-                        last = None;
-                        return false;
+        let found = self
+            .export
+            .device
+            .extents(request.offset, len, &mut |extent| {
+                let here = left_of(extent.len);
+                last = Some(match last {
+                    Some((kind, len)) if kind == extent.kind => (kind, len.saturating_add(here)),
+                    Some((kind, len)) => {
+                        put_extent(&mut bytes, kind, len);
+                        if request.has(flag::REQ_ONE) || bytes.len() >= STATUS_MAX {
+                            last = None;
+                            return false;
+                        }
+                        (extent.kind, here)
                     }
-                    (extent.kind, here)
-                }
-                None => (extent.kind, here),
+                    None => (extent.kind, here),
+                });
+                true
             });
-            true
-        });
         if let Err(error) = found {
             return self.fail(request, &error, None, replies);
         }

@@ -137,7 +137,10 @@ fn wait_for_turn(path: &Path) -> Result<Option<File>> {
         _ => Path::new("."),
     };
     let flags = i32::try_from(OFlags::DIRECTORY.bits()).unwrap_or(0);
-    let opened = OpenOptions::new().read(true).custom_flags(flags).open(parent);
+    let opened = OpenOptions::new()
+        .read(true)
+        .custom_flags(flags)
+        .open(parent);
     let Ok(directory) = opened else {
         return Ok(None);
     };

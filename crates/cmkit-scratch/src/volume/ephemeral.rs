@@ -80,6 +80,13 @@ impl Ephemeral {
         self.key().destroy();
     }
 
+    /// The same in a forked child, where who held the lock at the fork isn't there to let it go.
+    pub(super) fn destroy_if_unlocked(&self) {
+        if let Ok(key) = self.key.try_lock() {
+            key.destroy();
+        }
+    }
+
     pub(super) fn is_destroyed(&self) -> bool {
         self.key().is_destroyed()
     }

@@ -140,17 +140,32 @@ impl<C> Live<C> {
 
     /// Zeroizes the cipher for good. In a forked child only that child's copy.
     pub(super) fn destroy(&self) {
+        if self.is_foreign() {
+            // Who held the lock when the child was forked isn't there to let it go. Then this copy goes when it is dropped.
+            if let Ok(mut state) = self.state.try_write() {
+                *state = State::Destroyed;
+            }
+            return;
+        }
         *self.state.write().unwrap_or_else(PoisonError::into_inner) = State::Destroyed;
     }
 
+    /// In a forked child: always, as it can't be used there.
     pub(super) fn is_destroyed(&self) -> bool {
+        if self.is_foreign() {
+            return true;
+        }
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
         matches!(*state, State::Destroyed)
     }
 
+    fn is_foreign(&self) -> bool {
+        std::process::id() != self.process
+    }
+
     /// A forked child that went on would use its parent's nonces again.
     fn check_process(&self) -> Result<()> {
-        if std::process::id() != self.process {
+        if self.is_foreign() {
             return Err(Error::InvalidState {
                 problem: "this volume belongs to the process that forked this one; make one of your own",
             });
