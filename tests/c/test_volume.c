@@ -289,7 +289,7 @@ static void opened_again(void) {
         CMK_ERR_INVALID_ARGUMENT, e);
   FAILS(cmk_volume_open_with_key(backing, cmk_buffer_data(kernel), 63, &layout, &volume, &e), CMK_ERR_INVALID_ARGUMENT, e);
   FAILS(cmk_volume_open(backing, text, sizeof text, keyring, &volume, &e), CMK_ERR_FORMAT, e);
-  FAILS(cmk_volume_open(backing, NULL, 0, keyring, &volume, &e), CMK_ERR_TRUNCATED, e);
+  FAILS(cmk_volume_open(backing, NULL, 0, keyring, &volume, &e), CMK_ERR_FORMAT, e);
   cmk_backing_free(backing);
   cmk_buffer_free(kernel);
   cmk_buffer_free(file);

@@ -214,7 +214,9 @@ fn check_whole(len: u64, name: &str, mode: VolumeMode) -> Result<()> {
         return Err(invalid(format!(
             "{name}: {len} bytes aren't a whole number of blocks of {block}; take {} or {} bytes",
             len - len % block,
-            len.next_multiple_of(block)
+            // No backing is so long that this isn't a number, but one of callbacks may say so.
+            len.checked_next_multiple_of(block)
+                .unwrap_or(len - len % block)
         )));
     }
     if matches!(mode, VolumeMode::Xts(_)) && len > XTS_MAX_LEN {
