@@ -223,6 +223,7 @@ static void sectors(void) {
   OK(cmk_xts_key_encrypt(key, 0, data, sizeof data, &e), e);
   OK(cmk_xts_key_decrypt(again, 0, data, sizeof data, &e), e);
   CHECK(memcmp(data, text, sizeof data) == 0);
+  cmk_buffer_free(kernel);
   FAILS(cmk_xts_key_kernel_key(again, &kernel, &e), CMK_ERR_INVALID_STATE, e);
   CHECK(kernel == NULL);
 
