@@ -7,12 +7,12 @@
  * - Handles are opaque: cmk_..._new or _open makes one, cmk_..._free ends it; to free NULL does nothing.
  *   None may be freed while a call uses it; what was made from it goes on without it.
  * - Keyrings, contexts, local providers, vaults, rotations, readers, inspections, reports, lists, buffers and errors never change, so any number of
- *   threads may use one at the same time. Builders, censuses and streams belong to one thread at a time.
+ *   threads may use one at the same time; block keys, XTS keys, backings and volumes, too. Builders, censuses and streams belong to one thread at a time.
  * - Bytes come in as (pointer, length); the pointer may be NULL if and only if the length is 0. Text is UTF-8 and ends with a NUL.
  * - Bytes go out into the caller's memory. After a failure the whole output range is zero and *out_len is 0. Input
  *   and output must not overlap, unless the function says that it works in place.
- * - A callback must return: no longjmp and no C++ exception may leave it. No lock of cmkit's is held while it runs; a builder or stream
- *   in use refuses a second call.
+ * - A callback must return: no longjmp and no C++ exception may leave it. No lock of cmkit's is held while it runs, but for a backing's: a volume
+ *   refuses its own callback, as a builder or stream in use refuses a second call.
  */
 
 #ifndef CMKIT_H
@@ -94,6 +94,9 @@
 
 // The stream failed before, is finished or in use, or belongs to another process.
 #define CMK_ERR_INVALID_STATE 403
+
+// Something else uses it: mounted, locked, or a job of that name runs.
+#define CMK_ERR_BUSY 404
 
 // Reading or writing failed: cmk_error_system_code.
 #define CMK_ERR_IO 500
@@ -267,6 +270,45 @@
 // The envelope is compact, or a row of a key store.
 #define CMK_PURPOSE_KEY_STORE 3
 
+// Bytes in a block's seal: what opens the block again besides the key, its version and its tag. 22 zeros are the seal of a block that was never
+// written.
+#define CMK_BLOCK_SEAL_LEN 22
+
+// Opened for reading only; others may have it open for that too.
+#define CMK_ACCESS_READ 0
+
+// Opened for reading and writing; nobody else may have it open through cmkit.
+#define CMK_ACCESS_READ_WRITE 1
+
+// AES-256-GCM per block, with the seals in memory: authenticated, zeros where nothing was written, and gone with the process.
+#define CMK_VOLUME_EPHEMERAL 0
+
+// AES-256-XTS per sector, as dm-crypt has it: no integrity.
+#define CMK_VOLUME_XTS 1
+
+// The write has reached the medium when the call returns (FUA).
+#define CMK_WRITE_DURABLE 1
+
+// Zeros are written: the room stays taken. For cmk_volume_write_zeroes.
+#define CMK_WRITE_KEEP_ROOM 2
+
+// Something is there.
+#define CMK_EXTENT_DATA 0
+
+// Nothing was written there, and it reads as zeros.
+#define CMK_EXTENT_ZERO 1
+
+// What a volume's ciphertext is on. One volume at a time is made over it; it may be freed as soon as that is made.
+typedef struct cmk_backing cmk_backing;
+
+// A key for blocks of 4096, 16384 or 65536 bytes: AES-256-GCM, with the block's number and a version as nonce. Ciphertext is as long as plaintext and goes where
+// that would; a seal of CMK_BLOCK_SEAL_LEN bytes for each block is kept by the caller, in memory, where nobody can change it or roll it back. Seals aren't secret.
+//
+// Any number of threads may use one at the same time. It does no I/O and takes no lock for longer than a call's encryption: it fits between a request's
+// submission and its completion. It belongs to the process that made it: in a forked child everything but cmk_block_key_destroy and _free is
+// CMK_ERR_INVALID_STATE. A virtual machine that is restored from a snapshot, or cloned, would use nonces again: don't snapshot one that is writing.
+typedef struct cmk_block_key cmk_block_key;
+
 // Bytes made by cmkit. They are wiped when it is freed.
 typedef struct cmk_buffer cmk_buffer;
 
@@ -337,6 +379,17 @@ typedef struct cmk_sink cmk_sink;
 
 // A list of texts.
 typedef struct cmk_text_list cmk_text_list;
+
+// An encrypted disk of a fixed size, read and written at any byte, over a cmk_backing. Any number of threads may use one at the same time. It belongs to the process that made
+// it: in a forked child everything but cmk_volume_destroy and _free is CMK_ERR_INVALID_STATE. A volume of a keyring has a thread that looks after its key while nobody reads or
+// writes.
+typedef struct cmk_volume cmk_volume;
+
+// A key for the sectors of one volume, of 512 or 4096 bytes: AES-256-XTS, byte for byte dm-crypt's aes-xts-plain64 and LUKS payloads.
+//
+// It has no integrity: whoever can write the disk can exchange any 16 bytes for garbage and any sector for an older version of it, unseen. Take a cmk_block_key unless the
+// volume must be opened again later, or mapped by a kernel. Threads and forked children are as with that.
+typedef struct cmk_xts_key cmk_xts_key;
 
 // What a function came to: CMK_OK or one of the CMK_ERR_... codes. The numbers never change and are never used for anything else.
 typedef uint32_t cmk_result;
@@ -656,6 +709,100 @@ typedef struct cmk_disable_conditions {
   uint64_t dek_age_ms;
 } cmk_disable_conditions;
 
+// How the bytes of a volume in XTS mode lie. Fill it with zeros, set struct_size, then the members; where it is an output, set struct_size.
+typedef struct cmk_volume_layout {
+  // sizeof(cmk_volume_layout).
+  size_t struct_size;
+  // Bytes in a sector: 512 or 4096. 0: 4096.
+  uint32_t sector_size;
+  // The number of the first sector, in units of 512 bytes whatever the sector's size: dm-crypt's iv_offset.
+  uint64_t iv_offset;
+  // Bytes: whole sectors, at most 2^48.
+  uint64_t len;
+} cmk_volume_layout;
+
+// Fills all of `out` from `offset` on. What was never written may be anything. Returns 0 or an error number (errno); after EINTR it is called again.
+typedef int32_t (*cmk_backing_read_callback)(void *userdata, uint64_t offset, uint8_t *out, size_t len);
+
+// Writes all of `data` at `offset`. Returns 0 or an error number (errno), after which any part of it may have been written; after EINTR it is called again.
+typedef int32_t (*cmk_backing_write_callback)(void *userdata, uint64_t offset, const uint8_t *data, size_t len);
+
+// Has what was written reach the medium. Returns 0 or an error number (errno).
+typedef int32_t (*cmk_backing_flush_callback)(void *userdata);
+
+// Gives room back; what is there afterwards may be anything. Returns 0 or an error number (errno): EOPNOTSUPP where that can't be done.
+typedef int32_t (*cmk_backing_discard_callback)(void *userdata, uint64_t offset, uint64_t len);
+
+// Room for a volume's ciphertext that the caller's own I/O reads and writes. Fill it with zeros, set struct_size, then the members. It is copied.
+//
+// The callbacks are called from any thread that calls the volume, several at a time, but never for a range that is being written. They are called while the blocks that
+// they are for are locked: they may block, and must not call the volume that is calling them, which is refused with CMK_ERR_INVALID_STATE, nor free it, which then does
+// nothing. cmk_volume_destroy is allowed.
+typedef struct cmk_backing_callbacks {
+  // sizeof(cmk_backing_callbacks).
+  size_t struct_size;
+  // The first argument of every callback.
+  void *userdata;
+  // Or NULL. What errors call it. Copied.
+  const char *name;
+  // Bytes; never changes.
+  uint64_t len;
+  // Reads.
+  cmk_backing_read_callback read;
+  // Writes.
+  cmk_backing_write_callback write;
+  // Or NULL: what was written is on the medium, or there is none.
+  cmk_backing_flush_callback flush;
+  // Or NULL: room isn't given back.
+  cmk_backing_discard_callback discard;
+  // Or NULL. Called exactly once, when the backing and the volume over it are freed; not if making the backing failed.
+  cmk_destroy_callback destroy;
+  // 1 when callbacks may wait for a medium, else 0: servers then give each request a thread.
+  uint32_t blocking;
+} cmk_backing_callbacks;
+
+// What a new volume is to be. Fill it with zeros, set struct_size, then the members.
+typedef struct cmk_volume_options {
+  // sizeof(cmk_volume_options).
+  size_t struct_size;
+  // A CMK_VOLUME_...
+  uint32_t mode;
+  // Bytes in a block: 4096, 16384 or 65536 in the ephemeral mode, 512 or 4096 in XTS mode. 0: 4096.
+  uint32_t block_size;
+  // Or NULL: the key is in this process's memory only. Else the data key is wrapped by the keyring's keys, and the volume stops when these are taken away. The keyring may be
+  // freed before the volume.
+  const struct cmk_keyring *keyring;
+  // Bytes of memory that the seals of the ephemeral mode may take, 22 for each block that was written. 0: half of the machine's.
+  uint64_t metadata_budget;
+} cmk_volume_options;
+
+// Is told of an extent: where it begins, its bytes, and a CMK_EXTENT_... Returns 0 to go on, an error number (errno), or CMK_CANCEL. It may call the volume.
+typedef int32_t (*cmk_extent_callback)(void *userdata, uint64_t offset, uint64_t len, uint32_t kind);
+
+// What a volume did since it was made, and what it holds now. Set struct_size; cmk_volume_stats fills in the rest.
+typedef struct cmk_volume_counters {
+  // sizeof(cmk_volume_counters).
+  size_t struct_size;
+  // Requests to read that succeeded.
+  uint64_t reads;
+  // Bytes that they read.
+  uint64_t bytes_read;
+  // Requests to write, zeros too, that succeeded.
+  uint64_t writes;
+  // Bytes that they wrote.
+  uint64_t bytes_written;
+  // Bytes that were discarded.
+  uint64_t bytes_discarded;
+  // Requests that met a block which wasn't what was written there.
+  uint64_t damaged;
+  // Requests that failed otherwise.
+  uint64_t failed;
+  // Blocks whose last write failed: they can't be read until they are written again.
+  uint64_t poisoned_blocks;
+  // Bytes of memory that the seals of its blocks take.
+  uint64_t metadata_bytes;
+} cmk_volume_counters;
+
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
@@ -695,6 +842,10 @@ int32_t cmk_error_system_code(const struct cmk_error *error);
 
 // The capacity that CMK_ERR_BUFFER_TOO_SMALL asks for; 0 for other codes.
 uint64_t cmk_error_bytes_needed(const struct cmk_error *error);
+
+// Whether it is about a damaged block of a scratch disk: then its number, from 0, goes into *block, which is 0 otherwise. `block` may be NULL.
+bool cmk_error_block(const struct cmk_error *error,
+                     uint64_t *block);
 
 // Ends an error and its texts.
 void cmk_error_free(struct cmk_error *error);
@@ -1533,6 +1684,308 @@ size_t cmk_inspection_recipient_wrapped_len(const struct cmk_inspection *inspect
 
 // Ends an inspection and its texts.
 void cmk_inspection_free(struct cmk_inspection *inspection);
+
+// Makes a key in this process's memory and nowhere else, which goes when it is freed. `block_size` is 4096, 16384 or 65536.
+cmk_result cmk_block_key_random(uint32_t block_size,
+                                struct cmk_block_key **out,
+                                struct cmk_error **err);
+
+// Makes a key whose data key the keyring's keys wrap. Nothing of it is stored: it goes like a random one, and stops when the keyring's keys are taken away
+// (cmk_block_key_check). The keyring may be freed before it.
+cmk_result cmk_keyring_new_block_key(const struct cmk_keyring *keyring,
+                                     uint32_t block_size,
+                                     struct cmk_block_key **out,
+                                     struct cmk_error **err);
+
+// The bytes in a block; 0 for NULL.
+uint32_t cmk_block_key_block_size(const struct cmk_block_key *key);
+
+// The full ids of the keys that wrap its data key; none for a random key.
+cmk_result cmk_block_key_key_ids(const struct cmk_block_key *key, struct cmk_text_list **out, struct cmk_error **err);
+
+// That the key may still be used: to be called before each request. It looks at most once a second, and asks a provider when the last yes is too old, which may block. When
+// the keyring's keys were taken away the key is wiped and this fails; when they are back, this makes it again, and what was written before can be read.
+cmk_result cmk_block_key_check(const struct cmk_block_key *key,
+                               struct cmk_error **err);
+
+// Encrypts whole blocks in place, the first of which has the number `first_block`, and writes a seal for each: `seals_len` is CMK_BLOCK_SEAL_LEN times the number of
+// blocks. Numbers are below 2^48. Each call takes new versions, so what is encrypted twice has two ciphertexts, and only the last seal counts.
+//
+// After a failure `data` and `seals` are zero. CMK_ERR_POLICY: the key has encrypted 2^50 bytes. CMK_ERR_INVALID_STATE: destroyed, taken away, or another process's.
+cmk_result cmk_block_key_encrypt(const struct cmk_block_key *key,
+                                 uint64_t first_block,
+                                 uint8_t *data,
+                                 size_t len,
+                                 uint8_t *seals,
+                                 size_t seals_len,
+                                 struct cmk_error **err);
+
+// Decrypts whole blocks in place. Those whose seal is all zero, which were never written, become zeros.
+//
+// After a failure all of `data` is zero. CMK_ERR_AUTHENTICATION: a block isn't what its seal was given for, and cmk_error_block says which.
+cmk_result cmk_block_key_decrypt(const struct cmk_block_key *key,
+                                 uint64_t first_block,
+                                 uint8_t *data,
+                                 size_t len,
+                                 const uint8_t *seals,
+                                 size_t seals_len,
+                                 struct cmk_error **err);
+
+// Wipes the key for good: what it encrypted can't be read any more, by nobody. Any thread may call it while others use the key; their later calls fail with
+// CMK_ERR_INVALID_STATE. The handle has to be freed all the same.
+void cmk_block_key_destroy(const struct cmk_block_key *key);
+
+// Whether the key was destroyed; true for NULL and in a forked child.
+bool cmk_block_key_is_destroyed(const struct cmk_block_key *key);
+
+// Wipes the key and ends its handle. In a forked child that is only the child's copy.
+void cmk_block_key_free(struct cmk_block_key *key);
+
+// Makes a key in this process's memory and nowhere else. `sector_size` is 512 or 4096.
+cmk_result cmk_xts_key_random(uint32_t sector_size, struct cmk_xts_key **out, struct cmk_error **err);
+
+// Takes a key that comes from elsewhere, of an existing dm-crypt or LUKS volume for instance: 64 bytes, first the half that encrypts data, then the tweak's, which must
+// differ. `iv_offset` as in cmk_volume_layout. The bytes are copied.
+cmk_result cmk_xts_key_from_bytes(const uint8_t *key,
+                                  size_t key_len,
+                                  uint32_t sector_size,
+                                  uint64_t iv_offset,
+                                  struct cmk_xts_key **out,
+                                  struct cmk_error **err);
+
+// Makes the key of a new volume in XTS mode, and the volume file that opens it again: the layout and the data key, wrapped by each of the keyring's keys, at most
+// 66 KiB. Keep it beside the volume, never in it; without it the volume is lost. It is an envelope, so that cmk_keyring_rewrap and rotations move it to other keys.
+cmk_result cmk_keyring_create_xts_volume(const struct cmk_keyring *keyring,
+                                         const struct cmk_volume_layout *layout,
+                                         struct cmk_xts_key **out,
+                                         struct cmk_buffer **volume_file,
+                                         struct cmk_error **err);
+
+// Opens the key of a volume from its volume file. `layout` may be NULL.
+cmk_result cmk_keyring_open_xts_volume(const struct cmk_keyring *keyring,
+                                       const uint8_t *volume_file,
+                                       size_t volume_file_len,
+                                       struct cmk_xts_key **out,
+                                       struct cmk_volume_layout *layout,
+                                       struct cmk_error **err);
+
+// The bytes in a sector; 0 for NULL.
+uint32_t cmk_xts_key_sector_size(const struct cmk_xts_key *key);
+
+// The full ids of the keys that wrap its data key; none if no keyring has it.
+cmk_result cmk_xts_key_key_ids(const struct cmk_xts_key *key, struct cmk_text_list **out, struct cmk_error **err);
+
+// As cmk_block_key_check.
+cmk_result cmk_xts_key_check(const struct cmk_xts_key *key, struct cmk_error **err);
+
+// Encrypts whole sectors in place, which lie at `offset` bytes on the volume: a multiple of the sector's size, like `len`. After a failure `data` is zero.
+cmk_result cmk_xts_key_encrypt(const struct cmk_xts_key *key,
+                               uint64_t offset,
+                               uint8_t *data,
+                               size_t len,
+                               struct cmk_error **err);
+
+// Decrypts whole sectors in place. What was never written, or was changed, becomes garbage: nothing notices. After a failure `data` is zero.
+cmk_result cmk_xts_key_decrypt(const struct cmk_xts_key *key,
+                               uint64_t offset,
+                               uint8_t *data,
+                               size_t len,
+                               struct cmk_error **err);
+
+// Gives the 64 bytes that `dmsetup` or `cryptsetup --volume-key-file` take, to have a kernel map the volume. Asks the keyring to unwrap the data key once more; a key that no
+// keyring has is CMK_ERR_INVALID_STATE. The buffer is wiped when it is freed.
+cmk_result cmk_xts_key_kernel_key(const struct cmk_xts_key *key,
+                                  struct cmk_buffer **out,
+                                  struct cmk_error **err);
+
+// As cmk_block_key_destroy. The data key in a volume file can be unwrapped again for as long as a wrap of it is left.
+void cmk_xts_key_destroy(const struct cmk_xts_key *key);
+
+// Whether the key was destroyed; true for NULL and in a forked child.
+bool cmk_xts_key_is_destroyed(const struct cmk_xts_key *key);
+
+// Wipes the key and ends its handle. In a forked child that is only the child's copy.
+void cmk_xts_key_free(struct cmk_xts_key *key);
+
+// Makes room of `len` bytes in this process's memory: at most what the machine has.
+cmk_result cmk_backing_memory(uint64_t len, struct cmk_backing **out, struct cmk_error **err);
+
+// Makes a sparse file of `len` bytes that only its owner may read, and locks it. CMK_ERR_ALREADY_EXISTS: there is something of that name. The file stays when the volume is
+// gone: without its key it is noise.
+cmk_result cmk_backing_create_file(const char *path,
+                                   uint64_t len,
+                                   struct cmk_backing **out,
+                                   struct cmk_error **err);
+
+// Makes a sparse file of `len` bytes without a name in the file system of a directory: nobody else can open it, and nothing of it is left when the process ends,
+// however it does.
+cmk_result cmk_backing_anonymous_file(const char *dir,
+                                      uint64_t len,
+                                      struct cmk_backing **out,
+                                      struct cmk_error **err);
+
+// Opens a file or a block device that is there, all of it. `access` is a CMK_ACCESS_... A device is opened past the page cache, and must not be in use. CMK_ERR_BUSY: it is
+// mounted, or another volume has it.
+cmk_result cmk_backing_open(const char *path,
+                            uint32_t access,
+                            struct cmk_backing **out,
+                            struct cmk_error **err);
+
+// Makes a backing of callbacks.
+cmk_result cmk_backing_new(const struct cmk_backing_callbacks *callbacks,
+                           struct cmk_backing **out,
+                           struct cmk_error **err);
+
+// Its bytes; 0 for NULL.
+uint64_t cmk_backing_len(const struct cmk_backing *backing);
+
+// Ends a backing. The volume over it goes on.
+void cmk_backing_free(struct cmk_backing *backing);
+
+// Makes a new volume over all of a backing. Nothing is written: in the ephemeral mode every block reads as zeros, in XTS mode as garbage. `options` may be NULL: ephemeral, in
+// blocks of 4096 bytes, with a key in memory only.
+//
+// CMK_ERR_INVALID_ARGUMENT: the backing isn't a whole number of blocks, or the seals would need more memory than allowed. CMK_ERR_INVALID_STATE: there is a volume over it.
+cmk_result cmk_volume_create(const struct cmk_backing *backing,
+                             const struct cmk_volume_options *options,
+                             struct cmk_volume **out,
+                             struct cmk_error **err);
+
+// Makes a new volume in XTS mode that can be opened again, and its volume file (cmk_keyring_create_xts_volume). Store the file, beside the volume and before anything is written.
+// `sector_size` is 512 or 4096, or 0 for 4096.
+cmk_result cmk_volume_create_reopenable(const struct cmk_backing *backing,
+                                        uint32_t sector_size,
+                                        const struct cmk_keyring *keyring,
+                                        struct cmk_volume **out,
+                                        struct cmk_buffer **volume_file,
+                                        struct cmk_error **err);
+
+// Opens a volume of cmk_volume_create_reopenable again, for writing unless the backing was opened for reading only.
+cmk_result cmk_volume_open(const struct cmk_backing *backing,
+                           const uint8_t *volume_file,
+                           size_t volume_file_len,
+                           const struct cmk_keyring *keyring,
+                           struct cmk_volume **out,
+                           struct cmk_error **err);
+
+// Opens a volume in XTS mode with a key that the caller has, of dm-crypt for instance. `layout` says how it lies in the backing, from whose first byte it has `layout->len` bytes.
+// The 64 bytes of the key are as in cmk_xts_key_from_bytes.
+cmk_result cmk_volume_open_with_key(const struct cmk_backing *backing,
+                                    const uint8_t *key,
+                                    size_t key_len,
+                                    const struct cmk_volume_layout *layout,
+                                    struct cmk_volume **out,
+                                    struct cmk_error **err);
+
+// Its bytes, which never change; 0 for NULL.
+uint64_t cmk_volume_len(const struct cmk_volume *volume);
+
+// A CMK_VOLUME_...
+uint32_t cmk_volume_mode(const struct cmk_volume *volume);
+
+// Bytes in a block or sector: requests that are whole ones are the fastest. 0 for NULL.
+uint32_t cmk_volume_block_size(const struct cmk_volume *volume);
+
+// Whether nothing can be written, since the backing was opened for reading only.
+bool cmk_volume_read_only(const struct cmk_volume *volume);
+
+// A name for it in records: 32 hex digits. Lives as long as the volume; NULL for NULL.
+const char *cmk_volume_id(const struct cmk_volume *volume);
+
+// What its bytes are on: a path, where there is one. Lives as long as the volume; NULL for NULL.
+const char *cmk_volume_backing_name(const struct cmk_volume *volume);
+
+// Something to be told to whoever made it, or NULL. Lives as long as the volume.
+const char *cmk_volume_warning(const struct cmk_volume *volume);
+
+// The full ids of the keys that wrap its data key; none if that is in this process's memory only.
+cmk_result cmk_volume_key_ids(const struct cmk_volume *volume, struct cmk_text_list **out, struct cmk_error **err);
+
+// That the keys still allow it: what every request asks. As cmk_block_key_check.
+cmk_result cmk_volume_check(const struct cmk_volume *volume, struct cmk_error **err);
+
+// Makes it an empty disk again, for the next job: the old key is wiped at once, requests under way are waited for, then there is a new data key, nothing was ever
+// written, and room is given back. *punched, which may be NULL, says whether the backing can do the latter. Only in the ephemeral mode. If there is no new key, the
+// disk stays destroyed, and this may be called again.
+cmk_result cmk_volume_reset(const struct cmk_volume *volume,
+                            bool *punched,
+                            struct cmk_error **err);
+
+// Gives the room of the whole backing back, which has no meaning any more: after cmk_volume_destroy. *punched as for cmk_volume_reset. A volume that isn't destroyed is
+// CMK_ERR_INVALID_STATE.
+cmk_result cmk_volume_discard_backing(const struct cmk_volume *volume,
+                                      bool *punched,
+                                      struct cmk_error **err);
+
+// Wipes the key: what was written can't be read any more, by nobody. Takes microseconds, whatever the backing is doing; requests under way end with an error. May be called from
+// any thread, also from a callback; a second time it does nothing, and in a forked child only to the child's copy. The handle has to be freed all the same.
+//
+// Of a volume with a volume file this is no erasure: that needs every wrap of its data key, or the key that wraps it, to be destroyed.
+void cmk_volume_destroy(const struct cmk_volume *volume);
+
+// Whether the key was destroyed; true for NULL and in a forked child.
+bool cmk_volume_is_destroyed(const struct cmk_volume *volume);
+
+// Destroys the key and ends the handle, and the backing unless that has a handle of its own. A file stays where it is. In a forked child nothing outside of its memory
+// changes.
+void cmk_volume_free(struct cmk_volume *volume);
+
+// Reads `len` bytes at `offset`: all of them. After a failure all of `out` is zero.
+//
+// CMK_ERR_INVALID_ARGUMENT: beyond the end. CMK_ERR_AUTHENTICATION: a block isn't what was written there; cmk_error_block says which, and others can be read.
+// CMK_ERR_IO: the backing failed, or the last write of a block did. CMK_ERR_INVALID_STATE: destroyed, a forked child's, or called by the volume's own callback.
+cmk_result cmk_volume_read(const struct cmk_volume *volume,
+                           uint64_t offset,
+                           uint8_t *out,
+                           size_t len,
+                           struct cmk_error **err);
+
+// Writes all of `data` at `offset`. `flags` are 0 or CMK_WRITE_DURABLE. Blocks that are written in part are read first. After a failure any block of the range may have its old or its new
+// content, or be unreadable until it is written again.
+//
+// CMK_ERR_POLICY: the key may encrypt no more, or the disk is read-only. Else as cmk_volume_read.
+cmk_result cmk_volume_write(const struct cmk_volume *volume,
+                            uint64_t offset,
+                            const uint8_t *data,
+                            size_t len,
+                            uint32_t flags,
+                            struct cmk_error **err);
+
+// The same, using `data` as room to work in, which saves a copy: what is in it afterwards is unspecified, and no plaintext; after a failure it is zero.
+cmk_result cmk_volume_write_from(const struct cmk_volume *volume,
+                                 uint64_t offset,
+                                 uint8_t *data,
+                                 size_t len,
+                                 uint32_t flags,
+                                 struct cmk_error **err);
+
+// Makes a range read as zeros. `flags` are any of CMK_WRITE_DURABLE and CMK_WRITE_KEEP_ROOM; without the latter, room may be given back. In XTS mode encrypted zeros are written.
+cmk_result cmk_volume_write_zeroes(const struct cmk_volume *volume,
+                                   uint64_t offset,
+                                   uint64_t len,
+                                   uint32_t flags,
+                                   struct cmk_error **err);
+
+// Says that the content of a range is of no use any more. Advice: parts of a block stay as they are, and a backing that can't give room back is no failure. In the ephemeral mode
+// whole blocks then read as zeros; in XTS mode they may be anything.
+cmk_result cmk_volume_discard(const struct cmk_volume *volume,
+                              uint64_t offset,
+                              uint64_t len,
+                              struct cmk_error **err);
+
+// Has everything written so far reach the backing's medium.
+cmk_result cmk_volume_flush(const struct cmk_volume *volume, struct cmk_error **err);
+
+// Says what lies in a range: calls `found` for each extent in order, which join without gaps from `offset` on. Neighbours may be of one kind. What others write meanwhile may be missing.
+cmk_result cmk_volume_extents(const struct cmk_volume *volume,
+                              uint64_t offset,
+                              uint64_t len,
+                              cmk_extent_callback found,
+                              void *userdata,
+                              struct cmk_error **err);
+
+// Counts what a volume did.
+cmk_result cmk_volume_stats(const struct cmk_volume *volume, struct cmk_volume_counters *out, struct cmk_error **err);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -70,6 +70,8 @@ class Error : public std::runtime_error {
   std::int32_t system_code() const noexcept { return system_code_; }
   // The capacity that CMK_ERR_BUFFER_TOO_SMALL asks for, or 0.
   std::uint64_t bytes_needed() const noexcept { return bytes_needed_; }
+  // The damaged block of a scratch disk that it is about, if it is about one.
+  std::optional<std::uint64_t> block() const noexcept { return block_; }
 
  private:
   using Owner = std::unique_ptr<cmk_error, void (*)(cmk_error *)>;
@@ -94,6 +96,8 @@ class Error : public std::runtime_error {
     http_status_ = cmk_error_http_status(error);
     system_code_ = cmk_error_system_code(error);
     bytes_needed_ = cmk_error_bytes_needed(error);
+    std::uint64_t block = 0;
+    if (cmk_error_block(error, &block)) block_ = block;
   }
 
   cmk_result code_;
@@ -103,6 +107,7 @@ class Error : public std::runtime_error {
   std::uint32_t http_status_ = 0;
   std::int32_t system_code_ = 0;
   std::uint64_t bytes_needed_ = 0;
+  std::optional<std::uint64_t> block_;
 };
 
 // Bytes that somebody else owns.
@@ -1502,5 +1507,7 @@ inline Inspection inspect(Bytes envelope) {
 }
 
 }  // namespace cmkit
+
+#include "cmkit_scratch.hpp"
 
 #endif  // CMKIT_HPP

@@ -19,7 +19,7 @@ version=$(sed -n 's/^Version: //p' "$prefix/lib/pkgconfig/cmkit.pc")
 [ "$(readlink "$prefix/lib/libcmkit.so")" = libcmkit.so.0.1 ]
 [ "$(readlink "$prefix/lib/libcmkit.so.0.1")" = "libcmkit.so.$version" ]
 [ -x "$prefix/lib/libcmkit.so.$version" ]
-for file in include/cmkit.h include/cmkit.hpp lib/libcmkit.a; do
+for file in include/cmkit.h include/cmkit.hpp include/cmkit_scratch.hpp lib/libcmkit.a; do
   [ -s "$prefix/$file" ]
 done
 

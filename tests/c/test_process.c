@@ -1,8 +1,7 @@
 /* Threads that share a keyring, and children of a process that has one. */
 #include <pthread.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
+#include "child.h"
 #include "vault.h"
 
 #define THREADS 8
@@ -80,23 +79,6 @@ static void threads(void) {
   free(sealed);
   CHECK(vault.destroyed == 1);
 }
-
-/* The child of a fork runs `body`; it must end well. To valgrind, what threads of the parent had on their stacks is lost in the child: so
- * a child of busy threads goes on to be another program, of which that isn't asked. */
-#define IN_CHILD(body) IN_CHILD_THEN(body, _exit(0))
-#define IN_CHILD_THEN(body, end)                                    \
-  do {                                                              \
-    int status = 0;                                                 \
-    pid_t child = fork();                                           \
-    CHECK(child >= 0);                                              \
-    if (child == 0) {                                               \
-      body;                                                         \
-      end;                                                          \
-      _exit(1);                                                     \
-    }                                                               \
-    CHECK(waitpid(child, &status, 0) == child);                     \
-    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);           \
-  } while (0)
 
 static struct {
   uint8_t data[100000];

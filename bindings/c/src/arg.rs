@@ -11,7 +11,9 @@ use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
 use crate::call::{Fault, Outcome, invalid, wrong_state};
-pub(crate) use crate::structure::{optional_structure, structure};
+pub(crate) use crate::structure::{
+    optional_out_structure, optional_structure, out_structure, structure,
+};
 
 /// Whether `p` can be dereferenced, as far as one can see.
 pub(crate) fn check<T>(name: &str, p: *const T) -> Outcome {
@@ -194,6 +196,23 @@ pub(crate) unsafe fn output<'a>(
     Ok(output)
 }
 
+/// A range of the caller's memory that is filled whole, or worked on in place.
+///
+/// # Safety
+/// `p` points to `len` bytes that nobody else reads or writes during the call, or `len` is 0.
+pub(crate) unsafe fn range<'a>(name: &str, p: *mut u8, len: usize) -> Outcome<Output<'a>> {
+    if len > 0 {
+        check(name, p)?;
+        check_len::<u8>(name, len)?;
+    }
+    Ok(Output {
+        p,
+        capacity: len,
+        len: None,
+        done: false,
+    })
+}
+
 /// What a handle points to, when it is to be freed.
 pub(crate) trait Handle {
     /// Whether a call is using it; freed then, it is left alone rather than pulled from under that call.
@@ -236,11 +255,12 @@ pub(crate) enum Place {
 impl Output<'_> {
     /// How `input` lies to this range. One that overlaps it otherwise is refused.
     pub(crate) fn place_of(&self, input: &[u8]) -> Outcome<Place> {
-        let (ours, theirs) = (self.p.addr(), input.as_ptr().addr());
-        if self.capacity == 0
-            || input.is_empty()
-            || ours >= theirs + input.len()
-            || theirs >= ours + self.capacity
+        self.place_of_range(input.as_ptr().addr(), input.len())
+    }
+
+    fn place_of_range(&self, theirs: usize, len: usize) -> Outcome<Place> {
+        let ours = self.p.addr();
+        if self.capacity == 0 || len == 0 || ours >= theirs + len || theirs >= ours + self.capacity
         {
             Ok(Place::Apart)
         } else if ours == theirs {
@@ -260,6 +280,18 @@ impl Output<'_> {
                 "input and output are the same; this function doesn't work in place",
             )),
         }
+    }
+
+    /// Refuses another range that shares a byte with this one.
+    pub(crate) fn must_be_apart_from_range(&self, other: &Output<'_>) -> Outcome {
+        match self.place_of_range(other.p.addr(), other.capacity)? {
+            Place::Apart => Ok(()),
+            Place::Same => Err(invalid("two ranges are the same; they must be apart")),
+        }
+    }
+
+    pub(crate) fn capacity(&self) -> usize {
+        self.capacity
     }
 
     /// Lets `write` fill the range; it says how many bytes are the result. No reference to an input that overlaps may be used

@@ -178,7 +178,7 @@ pub unsafe extern "C" fn cmk_census_safe_to_disable(
         let verdict = census.0.enter()?.safe_to_disable(&key, &given);
         *safe = verdict.is_yes();
         if let Some(reasons) = reasons {
-            *reasons = cmk_text_list::handle(verdict.reasons());
+            *reasons = cmk_text_list::handle(verdict.reasons().iter().map(String::as_str));
         }
         Ok(())
     })
@@ -196,8 +196,8 @@ pub struct cmk_text_list(Vec<CString>);
 impl Handle for cmk_text_list {}
 
 impl cmk_text_list {
-    fn handle(texts: &[String]) -> *mut Self {
-        let texts = texts.iter().map(|text| c_string(text.as_str())).collect();
+    pub(crate) fn handle<'a>(texts: impl IntoIterator<Item = &'a str>) -> *mut Self {
+        let texts = texts.into_iter().map(c_string).collect();
         Box::into_raw(Box::new(Self(texts)))
     }
 }

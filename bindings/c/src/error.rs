@@ -23,6 +23,7 @@ pub struct cmk_error {
     http_status: u32,
     system_code: i32,
     bytes_needed: u64,
+    block: Option<u64>,
 }
 
 impl Handle for cmk_error {}
@@ -60,6 +61,7 @@ impl cmk_error {
             http_status: 0,
             system_code: 0,
             bytes_needed: 0,
+            block: None,
         };
         let Fault::Error(cause) = fault else {
             return error;
@@ -81,6 +83,7 @@ impl cmk_error {
                 error.key_id = keys.first().cloned().map(c_string)
             }
             cmkit::Error::BufferTooSmall { needed, .. } => error.bytes_needed = *needed,
+            cmkit::Error::DamagedBlock { block } => error.block = Some(*block),
             _ => {}
         }
         error.system_code = cause
@@ -172,6 +175,17 @@ pub unsafe extern "C" fn cmk_error_system_code(error: *const cmk_error) -> i32 {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cmk_error_bytes_needed(error: *const cmk_error) -> u64 {
     value!(0; error = shared(error); => error.bytes_needed)
+}
+
+/// Whether it is about a damaged block of a scratch disk: then its number, from 0, goes into *block, which is 0 otherwise. `block` may be NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cmk_error_block(error: *const cmk_error, block: *mut u64) -> bool {
+    value!(false; place = optional_out(block, 0); error = shared(error); => {
+        if let (Some(place), Some(block)) = (place, error.block) {
+            *place = block;
+        }
+        error.block.is_some()
+    })
 }
 
 /// Ends an error and its texts.

@@ -60,6 +60,8 @@ mod census;
 
 mod inspection;
 
+mod scratch;
+
 pub use audit::*;
 pub use buffer::*;
 pub use builder::*;
@@ -82,6 +84,7 @@ pub use reader::*;
 pub use result::*;
 pub use rewrap::*;
 pub use rotation::*;
+pub use scratch::*;
 pub use sink::*;
 pub use stream::*;
 

@@ -47,3 +47,9 @@ pub(crate) fn io_at(operation: &'static str, path: &Path, source: io::Error) -> 
 pub(crate) fn len_of(data: &[u8]) -> u64 {
     data.len() as u64
 }
+
+/// Bytes of memory that the machine has.
+pub(crate) fn machine_memory() -> u64 {
+    let system = rustix::system::sysinfo();
+    u64::from(system.mem_unit).saturating_mul(system.totalram)
+}

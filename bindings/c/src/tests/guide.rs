@@ -1,8 +1,9 @@
-//! The programs that the guide shows are parts of the examples, which are compiled and run as tests.
+//! The programs that the guides show are parts of the examples, which are compiled and run as tests.
 
 use super::read;
 
 const EXAMPLES: &[&str] = &[
+    "examples/c/block_device.c",
     "examples/c/encrypt.c",
     "examples/c/node_daemon.c",
     "examples/cpp/encrypt.cpp",
@@ -25,14 +26,16 @@ fn blocks(document: &str, languages: &[&str]) -> Vec<String> {
 }
 
 #[test]
-fn the_guide_shows_the_examples() {
+fn the_guides_show_the_examples() {
     let examples: Vec<String> = EXAMPLES.iter().map(|path| read(path)).collect();
-    let blocks = blocks(&read("docs/guides/c.md"), &["c", "cpp"]);
-    assert_eq!(blocks.len(), 5);
-    for block in blocks {
-        assert!(
-            examples.iter().any(|example| example.contains(&block)),
-            "no example has this:\n{block}"
-        );
+    for (guide, count) in [("docs/guides/c.md", 5), ("docs/guides/scratch-c.md", 2)] {
+        let blocks = blocks(&read(guide), &["c", "cpp"]);
+        assert_eq!(blocks.len(), count, "{guide}");
+        for block in blocks {
+            assert!(
+                examples.iter().any(|example| example.contains(&block)),
+                "no example has this:\n{block}"
+            );
+        }
     }
 }

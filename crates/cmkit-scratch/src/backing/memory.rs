@@ -3,7 +3,10 @@
 use std::io;
 use std::sync::{PoisonError, RwLock};
 
+use cmkit::Result;
+
 use super::{Backing, Punched};
+use crate::failure::{invalid, machine_memory};
 
 /// Bytes in stripes of this size have a lock each.
 const STRIPE: usize = 1 << 20;
@@ -25,6 +28,20 @@ impl MemoryBacking {
         Self {
             stripes,
             len: len as u64,
+        }
+    }
+
+    /// The same, unless that is more than the machine has.
+    ///
+    /// # Errors
+    /// * [`Error::InvalidArgument`](cmkit::Error::InvalidArgument): more than the machine's memory.
+    pub fn try_new(len: u64) -> Result<Self> {
+        let has = machine_memory();
+        match usize::try_from(len) {
+            Ok(fits) if len <= has => Ok(Self::new(fits)),
+            _ => Err(invalid(format!(
+                "a disk of {len} bytes isn't kept in memory: this machine has {has}"
+            ))),
         }
     }
 

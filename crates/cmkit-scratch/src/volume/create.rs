@@ -11,7 +11,7 @@ use super::watch::Watch;
 use super::xts::Xts;
 use super::{Cipher, Disk, Volume};
 use crate::backing::Backing;
-use crate::failure::invalid;
+use crate::failure::{invalid, machine_memory};
 
 /// Beyond so much under one key in XTS mode, one is told.
 const XTS_WARN_LEN: u64 = 1 << 40;
@@ -216,7 +216,9 @@ fn check_whole(len: u64, name: &str, mode: VolumeMode) -> Result<()> {
         return Err(invalid(format!(
             "{name}: {len} bytes aren't a whole number of blocks of {block}; take {} or {} bytes",
             len - len % block,
-            len.next_multiple_of(block)
+            // No backing is so long that this isn't a number, but one of callbacks may say so.
+            len.checked_next_multiple_of(block)
+                .unwrap_or(len - len % block)
         )));
     }
     if len / block > MAX_BLOCKS {
@@ -242,7 +244,8 @@ fn layout(backing: &dyn Backing, sector_size: SectorSize) -> VolumeLayout {
 
 /// Bytes that the seals may take, which must do for a volume that is full.
 fn budget(spec: &VolumeSpec, blocks: u64, size: BlockSize) -> Result<u64> {
-    let budget = spec.metadata_budget.unwrap_or_else(half_of_memory);
+    let memory = machine_memory();
+    let budget = spec.metadata_budget.unwrap_or(memory / 2).min(memory);
     let needed = table::bytes_for(blocks);
     if needed <= budget {
         return Ok(budget);
@@ -263,11 +266,6 @@ fn budget(spec: &VolumeSpec, blocks: u64, size: BlockSize) -> Result<u64> {
         "a full volume of {bytes} bytes in blocks of {} needs {needed} bytes of memory for its seals, and {budget} are allowed; {advice}",
         size.bytes()
     )))
-}
-
-fn half_of_memory() -> u64 {
-    let system = rustix::system::sysinfo();
-    u64::from(system.mem_unit).saturating_mul(system.totalram) / 2
 }
 
 /// 32 random hex digits.

@@ -63,7 +63,10 @@ impl BlockSize {
 }
 
 /// What opens a block again besides the key: its version and its tag, 22 bytes. Not secret, but to be kept where nobody can change or roll it back: in memory.
+///
+/// Laid out as its bytes are, so that other languages' arrays of seals needn't be copied.
 #[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(transparent)]
 pub struct BlockSeal([u8; BlockSeal::LEN]);
 
 impl BlockSeal {
