@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use cmkit::{SectorSize, XtsKey};
 use cmkit_scratch::{Access, BlockDevice as _, Durability, FileBacking, Volume};
-use common::{need, run};
+use common::{need, run_program};
 
 const LEN: usize = 4 << 20;
 
@@ -69,7 +69,7 @@ impl Room {
             format!("--header={}", header.display()),
             data.display().to_string(),
         ];
-        run("cryptsetup", &[&args.map(String::from)[..], &more].concat());
+        run_program("cryptsetup", &[&args.map(String::from)[..], &more].concat());
         header
     }
 
@@ -90,7 +90,7 @@ impl Room {
             .chain(more)
             .chain([data.display().to_string()])
             .collect();
-        run("cryptsetup", &args);
+        run_program("cryptsetup", &args);
     }
 }
 
@@ -162,7 +162,7 @@ fn luks1(room: &Room, image: &Path) -> (Vec<u8>, u64) {
     let object = format!("secret,id=s0,file={}", room.path("password").display());
     let (path, len) = (image.display().to_string(), LEN.to_string());
     let options = "key-secret=s0,cipher-alg=aes-256,cipher-mode=xts,ivgen-alg=plain64,hash-alg=sha256,iter-time=10";
-    run(
+    run_program(
         "qemu-img",
         &[
             "create", "-q", "-f", "luks", "--object", &object, "-o", options, &path, &len,
@@ -175,7 +175,7 @@ fn luks1(room: &Room, image: &Path) -> (Vec<u8>, u64) {
         format!("--key-file={}", room.path("password").display()),
         format!("--volume-key-file={}", key.display()),
     );
-    run(
+    run_program(
         "cryptsetup",
         &[
             "luksDump",
@@ -224,7 +224,7 @@ fn qemu_reads_what_we_wrote_and_we_what_it_wrote() {
     file.write_all_at(&fs::read(&data).unwrap(), payload)
         .unwrap();
     drop(file);
-    run(
+    run_program(
         "qemu-img",
         &[
             "convert",
@@ -242,7 +242,7 @@ fn qemu_reads_what_we_wrote_and_we_what_it_wrote() {
     // And the other way, by parts that begin somewhere: dm-crypt's iv_offset.
     let other: Vec<u8> = text().iter().map(|byte| byte ^ 0x5a).collect();
     fs::write(&raw, &other).unwrap();
-    run(
+    run_program(
         "qemu-img",
         &[
             "convert",
