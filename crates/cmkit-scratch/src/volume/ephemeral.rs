@@ -180,9 +180,11 @@ impl Ephemeral {
                         let pieces = data[place].chunks(COPY_LEN);
                         let step = COPY_LEN / self.block_len();
                         for (piece, first) in pieces.zip((first..).step_by(step)) {
-                            let room = bounce.first(piece.len());
-                            room.copy_from_slice(piece);
-                            self.write_blocks(&life, backing, &mut seals, first, room)?;
+                            let room = &mut bounce[..piece.len()];
+                            let mut new = [BlockSeal::UNWRITTEN; SHARD_BLOCKS];
+                            let new = &mut new[..piece.len() / self.block_len()];
+                            life.key.encrypt_blocks_into(first, piece, room, new)?;
+                            self.store(backing, &mut seals, first, room, new)?;
                         }
                     }
                     Step::Part {
@@ -251,6 +253,18 @@ impl Ephemeral {
         let new = &mut new[..text.len() / self.block_len()];
         // Nothing was written yet: if this fails, what is there stays what it was.
         life.key.encrypt_blocks(first, text, new)?;
+        self.store(backing, seals, first, text, new)
+    }
+
+    /// Writes ciphertext of one shard, and keeps its seals.
+    fn store(
+        &self,
+        backing: &dyn Backing,
+        seals: &mut Writing<'_>,
+        first: u64,
+        text: &[u8],
+        new: &[BlockSeal],
+    ) -> Result<()> {
         let written = backing.write_at(text, first * u64::from(self.block_size.bytes()));
         match written {
             Ok(()) => {

@@ -118,6 +118,7 @@ impl AeadKey {
         };
         zero_unless(opened, in_out)
     }
+
     /// Seals `text` in place, with its tag apart. On failure both are zero.
     pub(crate) fn seal_apart(
         &self,
@@ -134,6 +135,26 @@ impl AeadKey {
         );
         let sealed = sealed.is_ok();
         zero_unless(sealed, text).and(zero_unless(sealed, tag))
+    }
+
+    /// Seals `plaintext` into `out`, which is as long, with its tag apart. On failure both are zero.
+    pub(crate) fn seal_apart_into(
+        &self,
+        nonce: &[u8; NONCE_LEN],
+        plaintext: &[u8],
+        out: &mut [u8],
+        tag: &mut [u8; TAG_LEN],
+    ) -> Result<(), CryptoError> {
+        let sealed = self.0.seal_out_of_place_scatter(
+            Nonce::from(nonce),
+            Aad::empty(),
+            plaintext,
+            out,
+            &[],
+            tag.as_mut_slice(),
+        );
+        let sealed = sealed.is_ok();
+        zero_unless(sealed, out).and(zero_unless(sealed, tag))
     }
 
     /// Opens `text` in place, with its tag apart. On failure `text` is zero.

@@ -143,6 +143,19 @@ impl AeadKey {
         zero_unless(sealed, text).and(zero_unless(sealed, tag))
     }
 
+    /// Seals `plaintext` into `out`, which is as long, with its tag apart. On failure both are zero.
+    pub(crate) fn seal_apart_into(
+        &self,
+        nonce: &[u8; NONCE_LEN],
+        plaintext: &[u8],
+        out: &mut [u8],
+        tag: &mut [u8; TAG_LEN],
+    ) -> Result<(), CryptoError> {
+        let sealed = InOutBuf::new(plaintext, &mut *out)
+            .is_ok_and(|buffers| self.seal_detached(nonce, &[], buffers, tag));
+        zero_unless(sealed, out).and(zero_unless(sealed, tag))
+    }
+
     /// Opens `text` in place, with its tag apart. On failure `text` is zero.
     pub(crate) fn open_apart(
         &self,

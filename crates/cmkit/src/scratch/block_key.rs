@@ -7,7 +7,7 @@ use zeroize::Zeroize as _;
 
 use super::derive::{Derivation, Mode};
 use super::live::Live;
-use crate::crypto::{AeadKey, KEY_LEN, NONCE_LEN, TAG_LEN};
+use crate::crypto::{AeadKey, CryptoError, KEY_LEN, NONCE_LEN, TAG_LEN};
 use crate::envelope::DekId;
 use crate::error::{Error, Result};
 use crate::key_id::KeyId;
@@ -222,7 +222,10 @@ impl BlockKey {
         data: &mut [u8],
         seals: &mut [BlockSeal],
     ) -> Result<()> {
-        let sealed = self.seal(first, data, seals);
+        let block_len = self.block_len();
+        let sealed = self.seal(first, data.len(), seals, |cipher, nonce, at, tag| {
+            cipher.seal_apart(nonce, &mut data[at..at + block_len], tag)
+        });
         if sealed.is_err() {
             data.zeroize();
             seals.fill(BlockSeal::UNWRITTEN);
@@ -230,16 +233,59 @@ impl BlockKey {
         sealed
     }
 
-    fn seal(&self, first: u64, data: &mut [u8], seals: &mut [BlockSeal]) -> Result<()> {
-        self.check_blocks(first, data.len(), seals.len())?;
+    /// The same from one buffer to another, which is as long: for data that has to stay as it is.
+    ///
+    /// On failure `out` is zero and every seal unwritten.
+    ///
+    /// # Errors
+    /// * Those of [`encrypt_blocks`](Self::encrypt_blocks); [`Error::InvalidArgument`] also if the buffers aren't as long as each other.
+    pub fn encrypt_blocks_into(
+        &self,
+        first: u64,
+        plaintext: &[u8],
+        out: &mut [u8],
+        seals: &mut [BlockSeal],
+    ) -> Result<()> {
         let block_len = self.block_len();
+        let sealed = if plaintext.len() == out.len() {
+            self.seal(first, out.len(), seals, |cipher, nonce, at, tag| {
+                let block = at..at + block_len;
+                cipher.seal_apart_into(nonce, &plaintext[block.clone()], &mut out[block], tag)
+            })
+        } else {
+            let (given, room) = (plaintext.len(), out.len());
+            Err(Error::invalid(format!(
+                "{given} bytes don't go into a buffer of {room}: give one as long"
+            )))
+        };
+        if sealed.is_err() {
+            out.zeroize();
+            seals.fill(BlockSeal::UNWRITTEN);
+        }
+        sealed
+    }
+
+    /// Has `seal_one` seal each block, given by where it begins in the data.
+    fn seal(
+        &self,
+        first: u64,
+        bytes: usize,
+        seals: &mut [BlockSeal],
+        mut seal_one: impl FnMut(
+            &AeadKey,
+            &[u8; NONCE_LEN],
+            usize,
+            &mut [u8; TAG_LEN],
+        ) -> Result<(), CryptoError>,
+    ) -> Result<()> {
+        self.check_blocks(first, bytes, seals.len())?;
         self.cipher.with(|cipher| {
             let versions = self.take_versions(seals.len() as u64)?..;
-            let blocks = data.chunks_exact_mut(block_len).zip(seals);
-            for ((block, version), (text, seal)) in (first..).zip(versions).zip(blocks) {
+            let places = (0..bytes).step_by(self.block_len());
+            for ((block, version), (at, seal)) in (first..).zip(versions).zip(places.zip(seals)) {
                 seal.set_version(version);
                 let nonce = seal.nonce(block);
-                let sealed = cipher.seal_apart(&nonce, text, seal.tag_mut());
+                let sealed = seal_one(cipher, &nonce, at, seal.tag_mut());
                 sealed.map_err(|_| Error::Internal {
                     problem: "a block couldn't be encrypted",
                 })?;

@@ -105,6 +105,25 @@ fn the_nonce_is_block_and_version() {
 }
 
 #[test]
+fn from_one_buffer_to_another() {
+    let key = BlockKey::random(BlockSize::Kib4).unwrap();
+    let (text, mut out) = (filled(3), vec![1; 3 * LEN]);
+    let mut seals = [BlockSeal::UNWRITTEN; 3];
+    key.encrypt_blocks_into(5, &text, &mut out, &mut seals)
+        .unwrap();
+    assert_eq!(text, filled(3));
+    key.decrypt_blocks(5, &mut out, &seals).unwrap();
+    assert_eq!(out, text);
+    for (given, room) in [(2, 3), (3, 2), (4, 3)] {
+        let mut out = vec![1; room * LEN];
+        let refused = key.encrypt_blocks_into(5, &filled(given), &mut out, &mut seals);
+        assert_eq!(refused.unwrap_err().kind(), ErrorKind::InvalidArgument);
+        assert_eq!(out, vec![0; room * LEN]);
+        assert!(seals.iter().all(BlockSeal::is_unwritten));
+    }
+}
+
+#[test]
 fn unwritten_blocks_are_zeros() {
     let key = BlockKey::random(BlockSize::Kib4).unwrap();
     let (mut data, mut seals) = sealed(&key, 7, 3);
