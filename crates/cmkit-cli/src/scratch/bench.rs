@@ -1,0 +1,2 @@
+use crate::args; use crate::failure::Result;
+pub(crate) fn run(_: &args::ScratchBench) -> Result { Ok(()) }
