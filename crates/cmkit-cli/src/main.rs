@@ -71,7 +71,12 @@ fn refuse(error: &clap::Error) -> ExitCode {
     let usage = |text: &str| {
         let failure = Failure::usage(text);
         // There 2 would be the command's own code.
-        if is_scratch_run() { failure.with_code(125) } else { failure }.report()
+        if is_scratch_run() {
+            failure.with_code(125)
+        } else {
+            failure
+        }
+        .report()
     };
     if error.use_stderr()
         && error.kind() != clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand

@@ -15,6 +15,7 @@ mod state;
 mod status;
 mod stop;
 mod tell;
+mod volume_file;
 
 use crate::args::Scratch;
 use crate::failure::Result;

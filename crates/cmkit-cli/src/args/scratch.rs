@@ -332,7 +332,10 @@ fn parse_size(text: &str) -> Result<u64, String> {
         "g" | "gib" => 30,
         "t" | "tib" => 40,
         "kb" | "mb" | "gb" | "tb" => {
-            return Err("is that 1000 or 1024? Write 10G or 10GiB for powers of 1024, or the bytes".to_owned());
+            return Err(
+                "is that 1000 or 1024? Write 10G or 10GiB for powers of 1024, or the bytes"
+                    .to_owned(),
+            );
         }
         _ => return Err(problem()),
     };
@@ -379,7 +382,20 @@ mod tests {
         ] {
             assert_eq!(parse_size(text).unwrap(), bytes, "{text}");
         }
-        for text in ["", "G", "0", "0G", "1.5G", "-1", "+1", "1 G", "1X", "10GB", "99999999T", "é"] {
+        for text in [
+            "",
+            "G",
+            "0",
+            "0G",
+            "1.5G",
+            "-1",
+            "+1",
+            "1 G",
+            "1X",
+            "10GB",
+            "99999999T",
+            "é",
+        ] {
             assert!(parse_size(text).is_err(), "{text}");
         }
         assert!(parse_size("10GB").unwrap_err().contains("1024"));

@@ -50,7 +50,10 @@ pub(crate) fn run(args: &args::ScratchEnd) -> Result {
     if find(&dir, &args.job)?.is_some_and(|job| job.liveness == Liveness::Dead) {
         return clean_up(&dir, args);
     }
-    let record = dir.path().join("records").join(format!("{}.json", state.volume));
+    let record = dir
+        .path()
+        .join("records")
+        .join(format!("{}.json", state.volume));
     match ErasureRecord::load(&record) {
         Ok(record) => tell::erased(&record, None, args.quiet),
         // A volume that stays has none.
@@ -72,7 +75,10 @@ fn clean_up(dir: &StateDir, args: &args::ScratchEnd) -> Result {
     let mut recovered = cmkit_scratch::recover(dir).map_err(|e| failure(&e))?;
     recovered.retain(|one| one.job == args.job);
     recover::say_all(&recovered, args.quiet);
-    match recovered.iter().all(|one| recover::problems(one).is_empty()) {
+    match recovered
+        .iter()
+        .all(|one| recover::problems(one).is_empty())
+    {
         true => Ok(()),
         false => Err(Failure::silent(1)),
     }
@@ -112,8 +118,11 @@ impl Owner {
         };
         let id = holder.ok_or_else(unseen)?;
         let raw = i32::try_from(id).ok().and_then(Pid::from_raw);
-        let process = pidfd_open(raw.ok_or_else(unseen)?, PidfdFlags::empty())
-            .map_err(|e| Failure::other(format!("cannot reach process {id}, which holds job {name}: {e}")))?;
+        let process = pidfd_open(raw.ok_or_else(unseen)?, PidfdFlags::empty()).map_err(|e| {
+            Failure::other(format!(
+                "cannot reach process {id}, which holds job {name}: {e}"
+            ))
+        })?;
         // Who has the lock is who wrote the state, and was so after the number was taken hold of.
         if state.owner.process != id || !state.owner.is_alive() {
             return Err(unseen());
@@ -134,7 +143,10 @@ impl Owner {
         match pidfd_send_signal(&self.process, signal) {
             // It has ended just now.
             Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
-            Err(e) => Err(Failure::other(format!("cannot signal process {}: {e}", self.id))),
+            Err(e) => Err(Failure::other(format!(
+                "cannot signal process {}: {e}",
+                self.id
+            ))),
         }
     }
 }

@@ -33,7 +33,16 @@ pub(crate) fn run(args: &args::ScratchStatus) -> Result {
 }
 
 fn human(jobs: &[JobEntry]) -> String {
-    let heading = ["JOB", "STATE", "SINCE", "SIZE", "MODE", "AT", "CIPHERTEXT", "KEYS"];
+    let heading = [
+        "JOB",
+        "STATE",
+        "SINCE",
+        "SIZE",
+        "MODE",
+        "AT",
+        "CIPHERTEXT",
+        "KEYS",
+    ];
     let mut rows = vec![heading.map(str::to_owned).to_vec()];
     rows.extend(jobs.iter().map(row));
     let mut text = table(&rows);
@@ -77,9 +86,9 @@ fn place(state: &JobState) -> String {
 
 fn ciphertext(place: &BackingPlace) -> String {
     match place {
-        BackingPlace::File { path } | BackingPlace::Device { path } => {
-            path.display().to_string()
-        }
+        BackingPlace::File { path }
+        | BackingPlace::Device { path }
+        | BackingPlace::Kept { path } => path.display().to_string(),
         BackingPlace::Anonymous { dir } => format!("a nameless file in {}", dir.display()),
         BackingPlace::Memory => "memory".to_owned(),
         _ => "-".to_owned(),

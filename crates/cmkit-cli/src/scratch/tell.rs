@@ -61,7 +61,9 @@ pub(super) fn summary(record: &ErasureRecord) -> String {
     };
     let room = match &record.discard {
         Discard::GivenBack => "its room was given back",
-        Discard::Unsupported => "its device can't give room back, so the ciphertext stays until it is overwritten",
+        Discard::Unsupported => {
+            "its device can't give room back, so the ciphertext stays until it is overwritten"
+        }
         Discard::Failed { .. } => "its room was not given back",
         _ => "its room is as it was",
     };

@@ -49,7 +49,10 @@ impl Child {
             .split_first()
             .ok_or_else(|| Failure::usage("no command"))?;
         let mut starting = Command::new(from_here(program));
-        starting.args(args).current_dir(dir).env("CMKIT_SCRATCH", dir);
+        starting
+            .args(args)
+            .current_dir(dir)
+            .env("CMKIT_SCRATCH", dir);
         starting
             .spawn()
             .map(Self)
@@ -95,7 +98,9 @@ fn from_here(program: &OsStr) -> PathBuf {
 fn cannot_start(program: &OsStr, error: &io::Error) -> Failure {
     let (code, what) = match error.kind() {
         io::ErrorKind::NotFound => (127, "there is no such command".to_owned()),
-        io::ErrorKind::PermissionDenied => (126, "it can't be executed: permission denied".to_owned()),
+        io::ErrorKind::PermissionDenied => {
+            (126, "it can't be executed: permission denied".to_owned())
+        }
         _ => (126, format!("it can't be executed: {error}")),
     };
     let program = if crate::discreet::is_discreet() {
