@@ -98,7 +98,7 @@ fn kernel_key(keys: &Keys, keyring: &Keyring, wrapped: &[u8], volume: &Path, out
          cryptsetup open --type plain --cipher aes-xts-plain64 --key-size 512 --sector-size {sector} --skip {skip} \
          --offset 0 --size {sectors} --key-file {out} {volume} NAME\n\
          # or, with VOLUME a block device:\n\
-         dmsetup create NAME --table \"0 {sectors} crypt aes-xts-plain64 $(xxd -p -c 64 {out}) {skip} {volume} 0 2 sector_size:{sector} allow_discards\"\n",
+         echo \"0 {sectors} crypt aes-xts-plain64 $(xxd -p -c 64 {out}) {skip} {volume} 0 2 sector_size:{sector} allow_discards\" | dmsetup create NAME\n",
         sector = layout.sector_size.bytes(),
         skip = layout.iv_offset,
         sectors = layout.len / 512,
