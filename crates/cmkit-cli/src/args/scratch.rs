@@ -174,7 +174,7 @@ pub(crate) struct ScratchServe {
 pub(crate) struct ScratchMount {
     /// Empty directory to mount the disk on
     #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
-    pub(crate) dir: PathBuf,
+    pub(crate) at: PathBuf,
     #[command(flatten)]
     pub(crate) disk: Disk,
     #[command(flatten)]

@@ -17,7 +17,7 @@ pub(crate) fn run(args: args::ScratchMount, home: Home, signals: &Signals) -> Re
     let setup = Setup::new(args.job, "mount")?;
     let disk = Disk::new(args.disk, home, setup.quiet)?;
     let expose = Expose::Mount {
-        dir: Some(args.dir),
+        dir: Some(args.at),
         file_system: args.fs,
         owner: args.owner,
     };

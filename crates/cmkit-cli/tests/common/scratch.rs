@@ -1,5 +1,7 @@
 //! Jobs with scratch disks, and whether anything of them is left.
 
+#![allow(dead_code, reason = "each test program uses its part")]
+
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
