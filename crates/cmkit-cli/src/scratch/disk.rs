@@ -116,12 +116,8 @@ pub(super) fn check_whole(size: u64, mode: VolumeMode) -> Result {
 
 /// Whether a directory's files are in memory.
 pub(super) fn is_in_memory(dir: &Path) -> bool {
-    const TMPFS: i64 = 0x0102_1994;
-    const RAMFS: i64 = 0x8584_58f6;
-    rustix::fs::statfs(dir).is_ok_and(|found| {
-        let kind = i64::from(found.f_type);
-        kind == TMPFS || kind == RAMFS
-    })
+    // Those of tmpfs and ramfs (statfs(2)), in a type that differs between systems.
+    rustix::fs::statfs(dir).is_ok_and(|found| matches!(found.f_type, 0x0102_1994 | 0x8584_58f6))
 }
 
 #[cfg(test)]

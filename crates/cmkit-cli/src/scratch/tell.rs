@@ -116,7 +116,7 @@ pub(super) fn size(bytes: u64) -> String {
         return crate::text::bytes(bytes);
     };
     // Tenths, rounded down.
-    let tenths = u128::from(bytes) * 10 >> shift;
+    let tenths = (u128::from(bytes) * 10) >> shift;
     match (tenths / 10, tenths % 10) {
         (whole, 0) => format!("{whole} {name}"),
         (whole, tenth) => format!("{whole}.{tenth} {name}"),
