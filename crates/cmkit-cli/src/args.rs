@@ -1,5 +1,7 @@
 //! The grammar of the command line.
 
+#[cfg(target_os = "linux")]
+mod scratch;
 mod trees;
 mod vault;
 
@@ -9,6 +11,11 @@ use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 use cmkit::{KeyId, KeyRef, KeyType};
 
+#[cfg(target_os = "linux")]
+pub(crate) use self::scratch::{
+    Disk, Job, LockMemory, Mode, Scratch, ScratchBench, ScratchCreate, ScratchEnd, ScratchMount,
+    ScratchOpen, ScratchRecover, ScratchRun, ScratchServe, ScratchStatus, State,
+};
 pub(crate) use self::trees::{Census, Doctor, Rotate};
 pub(crate) use self::vault::{Audit, Vault, azure_ml_or};
 
@@ -66,6 +73,14 @@ pub(crate) enum Command {
     Key {
         #[command(subcommand)]
         command: Key,
+    },
+    /// Encrypted disks for jobs: made in an instant, unreadable in an instant when the job ends
+    ///
+    /// The data key is in this process's memory, and only there unless --key is given: when the process ends, however it does, nobody can read the disk any more.
+    #[cfg(target_os = "linux")]
+    Scratch {
+        #[command(subcommand)]
+        command: Box<Scratch>,
     },
     /// Print the completions for a shell
     Completions {

@@ -23,3 +23,13 @@ pub(crate) fn shown(path: &Path) -> String {
         path.display().to_string()
     }
 }
+
+/// What messages call a job.
+#[cfg(target_os = "linux")]
+pub(crate) fn shown_job(job: &str) -> String {
+    if is_discreet() {
+        "(a job whose name is withheld)".to_owned()
+    } else {
+        job.to_owned()
+    }
+}

@@ -169,6 +169,12 @@ impl Failure {
         self
     }
 
+    /// The same, with another exit code.
+    pub(crate) fn with_code(mut self, code: u8) -> Self {
+        self.code = code;
+        self
+    }
+
     /// What it says, if anything.
     pub(crate) fn message(&self) -> Option<&str> {
         self.message.as_deref()

@@ -16,6 +16,8 @@ mod place;
 mod progress;
 mod rewrap;
 mod rotate;
+#[cfg(target_os = "linux")]
+mod scratch;
 mod signals;
 mod text;
 mod vault;
@@ -57,6 +59,8 @@ fn run(cli: Cli) -> Result {
         Command::Census(args) => census::run(args, home),
         Command::Doctor(args) => doctor::run(args, &home),
         Command::Key { command } => key::run(command, &home, &signals),
+        #[cfg(target_os = "linux")]
+        Command::Scratch { command } => scratch::run(*command, home, &signals),
         Command::Completions { shell } => generate::completions(shell),
         Command::Man { dir } => generate::man(dir.as_deref()),
     }
@@ -64,6 +68,16 @@ fn run(cli: Cli) -> Result {
 
 /// Clap's own answers: help and the version as they are, errors in the form of all the others.
 fn refuse(error: &clap::Error) -> ExitCode {
+    let usage = |text: &str| {
+        let failure = Failure::usage(text);
+        // There 2 would be the command's own code.
+        if is_scratch_run() {
+            failure.with_code(125)
+        } else {
+            failure
+        }
+        .report()
+    };
     if error.use_stderr()
         && error.kind() != clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
     {
@@ -72,13 +86,30 @@ fn refuse(error: &clap::Error) -> ExitCode {
             || vault::switch(HIGH_BUSINESS_IMPACT).unwrap_or(true);
         if wants_discretion {
             let text = format!("{}; what was given is withheld", error.kind());
-            return Failure::usage(text).report();
+            return usage(&text);
         }
         let text = error.to_string();
         let text = text.strip_prefix("error: ").unwrap_or(&text);
-        return Failure::usage(text.trim_end()).report();
+        return usage(text.trim_end());
     }
     // A reader that went away has seen enough.
     let _ = error.print();
     ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
+}
+
+/// Whether the command line, which couldn't be read, is one of `cmkit scratch run`.
+fn is_scratch_run() -> bool {
+    let mut words = std::env::args_os().skip(1);
+    let mut command = Vec::new();
+    while let Some(word) = words.next() {
+        if word == "--home" {
+            words.next();
+        } else if !word.as_encoded_bytes().starts_with(b"-") {
+            command.push(word);
+            if command.len() == 2 {
+                break;
+            }
+        }
+    }
+    command == ["scratch", "run"]
 }

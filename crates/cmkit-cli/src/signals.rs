@@ -50,7 +50,7 @@ mod imp {
     }
 
     /// The signals that are ignored, as a bit each; where the system doesn't say, none.
-    fn ignored() -> u64 {
+    pub(super) fn ignored() -> u64 {
         let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
         let line = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
         line.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
@@ -76,6 +76,12 @@ mod imp {
     }
 }
 
+/// Whether this process was started with a signal ignored, and left it so.
+#[cfg(target_os = "linux")]
+pub(crate) fn is_ignored(signal: i32) -> bool {
+    imp::ignored() & (1 << (signal - 1)) != 0
+}
+
 /// The signals that ask to stop.
 #[derive(Clone)]
 pub(crate) struct Signals(Arc<imp::Flags>);
@@ -98,6 +104,12 @@ impl Signals {
     /// Whether one came.
     pub(crate) fn stop_asked(&self) -> bool {
         self.0.received() != 0
+    }
+
+    /// Which one came.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn received(&self) -> Option<i32> {
+        i32::try_from(self.0.received()).ok().filter(|n| *n != 0)
     }
 
     /// An error if one came.

@@ -92,6 +92,21 @@ fn every_command_has_help() {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
+fn scratch_commands_have_help_with_examples_and_pages() {
+    let place = Place::new();
+    place.ok(&["man", "pages"]);
+    for command in [
+        "run", "serve", "mount", "create", "open", "status", "end", "recover", "bench",
+    ] {
+        let help = place.ok(&["scratch", command, "--help"]);
+        assert!(help.contains("Example") && help.contains(&format!("cmkit scratch {command}")));
+        let page = place.path(&format!("pages/cmkit-scratch-{command}.1"));
+        assert!(page.is_file(), "{command}");
+    }
+}
+
+#[test]
 fn wrong_usage_is_2_and_in_the_same_form() {
     let place = Place::new();
     for args in [

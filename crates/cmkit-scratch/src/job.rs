@@ -65,6 +65,21 @@ impl JobScratch {
         begin::begin(state, job, spec, expose)
     }
 
+    /// Exposes a volume that stays when the job ends, such as one of [`Volume::open`]: its file system is mounted as it is, nothing is given back, and the
+    /// end is no erasure. `path` is where its ciphertext is.
+    ///
+    /// # Errors
+    /// * Those of [`begin`](Self::begin).
+    pub fn begin_kept(
+        state: &StateDir,
+        job: &str,
+        volume: Volume,
+        path: &Path,
+        expose: &Expose,
+    ) -> Result<Self> {
+        begin::begin_kept(state, job, volume, path, expose)
+    }
+
     /// The job's name.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -94,6 +109,9 @@ impl JobScratch {
     ///
     /// What couldn't be taken away is in the record, a sentence each: it is unreadable all the same.
     ///
+    /// Of a job of [`begin_kept`](Self::begin_kept) everything written reaches the volume first, nothing is erased, and the record, which has no time of the key's
+    /// destruction, is only returned.
+    ///
     /// # Errors
     /// * [`Error::InvalidState`](cmkit::Error::InvalidState): a forked child's; nothing was done.
     /// * [`Error::Io`](cmkit::Error::Io): the record can't be written. The key is destroyed, and everything was tried.
@@ -114,7 +132,9 @@ impl Drop for JobScratch {
     fn drop(&mut self) {
         if self.claim.is_some() && self.origin.is_here() {
             // First of all, and whatever comes next.
-            self.volume.destroy();
+            if !self.state.is_kept() {
+                self.volume.destroy();
+            }
             let _ = self.finish(Duration::ZERO, "dropped without an end");
         }
     }

@@ -22,7 +22,7 @@ use crate::mount::{self, Mount};
 use crate::nbd::NbdServer;
 use crate::origin::Origin;
 use crate::probe;
-use crate::state::{BackingPlace, JobState, LoopState, StateDir};
+use crate::state::{BackingPlace, Claim, JobState, LoopState, StateDir};
 use crate::volume::{Volume, VolumeMode};
 
 pub(super) fn begin(
@@ -34,11 +34,7 @@ pub(super) fn begin(
     if matches!(expose, Expose::Mount { .. }) {
         mount::check_permitted()?;
     }
-    let claim = dir.claim(job)?;
-    let records = dir.path().join(RECORDS);
-    if let Some(left_behind) = claim.left_behind() {
-        clean_up(left_behind).save(&records)?;
-    }
+    let (claim, records) = claim_clean(dir, job)?;
     let mut state = JobState::new(job);
     state.mode = spec.volume.mode().name().to_owned();
     state.backing = backing_place(&spec.place);
@@ -69,6 +65,55 @@ pub(super) fn begin(
     };
     job.expose(dir, expose)?;
     Ok(job)
+}
+
+pub(super) fn begin_kept(
+    dir: &StateDir,
+    job: &str,
+    volume: Volume,
+    path: &Path,
+    expose: &Expose,
+) -> Result<JobScratch> {
+    if matches!(expose, Expose::Mount { .. }) {
+        mount::check_permitted()?;
+    }
+    let (claim, records) = claim_clean(dir, job)?;
+    let mut state = JobState::new(job);
+    state.mode = volume.mode().name().to_owned();
+    state.backing = BackingPlace::Kept {
+        path: std::path::absolute(path).map_err(|e| io_at("find", path, e))?,
+    };
+    describe(&volume, &mut state);
+    claim.save(&state)?;
+    let mut job = JobScratch {
+        volume: Arc::new(volume),
+        front: Front::Nothing,
+        claim: Some(claim),
+        state,
+        records,
+        origin: Origin::here(),
+    };
+    job.expose(dir, expose)?;
+    Ok(job)
+}
+
+/// The job's claim, once what a dead owner of it left is cleaned up; and where records go.
+fn claim_clean(dir: &StateDir, job: &str) -> Result<(Claim, PathBuf)> {
+    let claim = dir.claim(job)?;
+    let records = dir.path().join(RECORDS);
+    if let Some(left_behind) = claim.left_behind() {
+        let record = clean_up(left_behind);
+        if !left_behind.is_kept() {
+            record.save(&records)?;
+        }
+    }
+    Ok((claim, records))
+}
+
+fn describe(volume: &Volume, state: &mut JobState) {
+    state.volume = volume.id().to_owned();
+    state.size = volume.len();
+    state.keys = volume.key_ids().iter().map(ToString::to_string).collect();
 }
 
 fn backing_place(place: &Place) -> BackingPlace {
@@ -114,9 +159,7 @@ fn make_volume(spec: &JobSpec, state: &mut JobState) -> Result<Volume> {
         }
     };
     let volume = Volume::create(backing, &spec.volume)?;
-    state.volume = volume.id().to_owned();
-    state.size = volume.len();
-    state.keys = volume.key_ids().iter().map(ToString::to_string).collect();
+    describe(&volume, state);
     Ok(volume)
 }
 
@@ -219,7 +262,9 @@ impl JobScratch {
             VolumeMode::Ephemeral(_) => Content::Zeros,
             VolumeMode::Xts(_) => Content::Unknown,
         };
-        file_system.make(&loop_path, content)?;
+        if !self.state.is_kept() {
+            file_system.make(&loop_path, content)?;
+        }
         let mount = Mount::new(&loop_path, &at, file_system)?;
         let root = mount.dir().to_owned();
         self.front.add_mount(mount);

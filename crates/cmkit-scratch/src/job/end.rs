@@ -13,8 +13,9 @@ use cmkit::{Error, Result};
 use super::JobScratch;
 use super::front::Front;
 use crate::backing::Punched;
+use crate::device::BlockDevice as _;
 use crate::record::{Discard, ErasureRecord};
-use crate::state::JobState;
+use crate::state::{Claim, JobState};
 use crate::time::UtcTime;
 use crate::volume::Volume;
 
@@ -39,9 +40,12 @@ impl JobScratch {
         let mut front = std::mem::replace(&mut self.front, Front::Nothing);
         let now = Instant::now();
         let busy = front.quiesce(now.checked_add(deadline).unwrap_or(now));
+        let mut record = record_of(&self.state);
+        if self.state.is_kept() {
+            return self.close(front, busy, record, claim, how);
+        }
         self.volume.destroy();
 
-        let mut record = record_of(&self.state);
         record.key_destroyed = Some(UtcTime::now());
         record.bytes_written = self.volume.stats().bytes_written;
         record.end = match busy {
@@ -58,6 +62,35 @@ impl JobScratch {
             claim.release()?;
         }
         saved?;
+        Ok(record)
+    }
+}
+
+impl JobScratch {
+    /// The end of a job whose volume stays: what was written reaches it.
+    fn close(
+        &self,
+        mut front: Front,
+        busy: Option<String>,
+        mut record: ErasureRecord,
+        claim: Claim,
+        how: &str,
+    ) -> Result<ErasureRecord> {
+        record.end = how.to_owned();
+        if let Some(busy) = busy {
+            front.sync();
+            record.end = format!("{how}; it was taken away while it was in use: {busy}");
+        }
+        record.left_behind = front.take_down();
+        let flushed = self.volume.flush();
+        record.bytes_written = self.volume.stats().bytes_written;
+        self.volume.destroy();
+        record.left_behind.extend(remove_created(&self.state));
+        record.ended = Some(UtcTime::now());
+        if record.left_behind.is_empty() {
+            claim.release()?;
+        }
+        flushed?;
         Ok(record)
     }
 }

@@ -65,6 +65,16 @@ impl Front {
         mount.unmount(deadline).err().map(|e| e.to_string())
     }
 
+    /// Has what programs wrote to a mounted file system reach the disk.
+    pub(super) fn sync(&mut self) {
+        if let Some(dir) = self.path()
+            && let Ok(dir) = std::fs::File::open(dir)
+        {
+            // What fails here fails the flush that follows.
+            let _ = rustix::fs::syncfs(&dir);
+        }
+    }
+
     /// Takes it away, after the key is gone: nothing waits for a user any more. What is left, a sentence each.
     pub(super) fn take_down(self) -> Vec<String> {
         match self {

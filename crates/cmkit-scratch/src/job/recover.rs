@@ -59,9 +59,14 @@ pub fn recover(state: &StateDir) -> Result<Vec<Recovered>> {
             continue;
         };
         let record = clean_up(left_behind);
-        let saved = record.save(&state.path().join(RECORDS));
+        // What stays wasn't erased.
+        let saved = if left_behind.is_kept() {
+            Ok(())
+        } else {
+            record.save(&state.path().join(RECORDS)).map(drop)
+        };
         let is_done = record.left_behind.is_empty();
-        let result = saved.map(|_| record).and_then(|record| {
+        let result = saved.map(|()| record).and_then(|record| {
             if is_done {
                 claim.release()?;
             }
@@ -80,7 +85,9 @@ pub(super) fn clean_up(state: &JobState) -> ErasureRecord {
     let mut record = record_of(state);
     record.recovered = true;
     record.end = "its process died".into();
-    record.key_destroyed = Some(UtcTime::now());
+    if !state.is_kept() {
+        record.key_destroyed = Some(UtcTime::now());
+    }
     let mut left = Vec::new();
     // Mounts and loop devices of before a restart are gone, and what has their names now is somebody else's.
     if state.owner.is_of_this_boot() {
@@ -138,7 +145,7 @@ fn discard(place: &BackingPlace) -> Discard {
         BackingPlace::Anonymous { .. } | BackingPlace::Memory | BackingPlace::File { .. } => {
             return Discard::GivenBack;
         }
-        BackingPlace::Unknown => return Discard::NotTried,
+        BackingPlace::Kept { .. } | BackingPlace::Unknown => return Discard::NotTried,
     };
     // Fails for a device that somebody else has by now.
     let punched = DeviceBacking::open(path, Access::ReadWrite).and_then(|device| {

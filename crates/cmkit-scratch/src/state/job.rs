@@ -64,6 +64,11 @@ pub enum BackingPlace {
     },
     /// In the owner's memory: it is gone with its owner.
     Memory,
+    /// In a volume that stays, whatever becomes of the job: nothing of it is ever given back.
+    Kept {
+        /// Which file or device.
+        path: PathBuf,
+    },
     /// Not decided yet, or written by a later version that has others.
     #[default]
     #[serde(other)]
@@ -102,6 +107,13 @@ impl JobState {
             created: UtcTime::now(),
             ..Self::default()
         }
+    }
+}
+
+impl JobState {
+    /// Whether its volume stays when it ends, so that its end is no erasure.
+    pub(crate) fn is_kept(&self) -> bool {
+        matches!(self.backing, BackingPlace::Kept { .. })
     }
 }
 
