@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use cmkit_scratch::{
-    Discard, ErasureRecord, Expose, FileSystem, JobScratch, JobSpec, Occupied, StateDir,
+    Discard, ErasureRecord, Expose, FileSystem, JobScratch, JobSpec, Occupied, StateDir, mount,
 };
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -175,6 +175,9 @@ pub(crate) fn begin_scratch(
         let spec = spec.volume(volume);
         let expose = how_to_expose(expose, fs, path, owner)?;
         let job = blocking(py, || {
+            if matches!(expose, Expose::Mount { .. }) {
+                mount::check_permitted().map_err(with_python_words)?;
+            }
             let state = StateDir::open(&state_dir)?;
             JobScratch::begin(&state, job, &spec, &expose)
         })?;
@@ -185,6 +188,15 @@ pub(crate) fn begin_scratch(
             job: Owned::new(Mutex::new(Some(job))),
         })
     })
+}
+
+fn with_python_words(error: cmkit::Error) -> cmkit::Error {
+    match error {
+        cmkit::Error::NotPermitted { problem } => cmkit::Error::NotPermitted {
+            problem: format!("{problem} (expose=\"nbd\" or expose=\"file\")"),
+        },
+        other => other,
+    }
 }
 
 fn how_to_expose(
