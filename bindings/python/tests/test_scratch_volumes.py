@@ -258,7 +258,7 @@ def test_an_nbd_server(tmp_path: Path) -> None:
                 stream.flush()
                 assert stream.read(16) == struct.pack(">IIQ", 0x67446698, 0, 1) and stream.read(6) == b"served"
                 stats = server.stats()
-                assert stats.accepted == 1 and stats.connections == 1 and stats.bytes_read == 6
+                assert stats.accepted >= 1 and stats.connections == 1 and stats.bytes_read == 6
         assert not path.exists()
         server.stop()
         for bad in (tmp_path / ("x" * 200), tmp_path / "none" / "socket"):
