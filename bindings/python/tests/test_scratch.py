@@ -316,7 +316,8 @@ def test_wrong_arguments(state: Path, tmp_path: Path) -> None:
     for options in wrong:
         with refused(ValueError):
             scratch(**options)
-    for options in ({"owner": 1.5}, {"owner": ("a", "b")}, {"keyring": "local:team"}, {"job": 7}):
+    of_another_type: list[dict[str, object]] = [{"owner": 1.5}, {"owner": ("a", "b")}, {"keyring": "local:team"}, {"job": 7}]
+    for options in of_another_type:
         with refused(TypeError):
             scratch(**options)
     with refused(FileNotFoundError, OSError):

@@ -39,7 +39,8 @@ def expect_state_error(call):
         return
     raise SystemExit(9)
 
-expose, leave = sys.argv[3:5]
+expose, leave_by = sys.argv[3:5]
+exec("def leave(): " + leave_by)
 stop = threading.Event()
 disk = cmkit.scratch("32M", sys.argv[1], state_dir=sys.argv[2], expose=expose if expose != "none" else None)
 volume, server = disk.volume, disk.volume.serve(sys.argv[1] + "/socket")
@@ -66,18 +67,17 @@ try:
             if pid == 0:
                 if path is not None and path.is_dir():
                     assert (path / "file").read_bytes() == b"content"
-                exec(leave)
-                if "exit" not in leave:
-                    break
+                leave()
+                break
             pids.append(pid)
         if os.getpid() == parent:
-            codes = []
             for pid in pids:
                 # A child that waits for a lock which nobody holds any more would never end.
                 deadline = time.monotonic() + 60
-                while os.waitpid(pid, os.WNOHANG) == (0, 0):
+                while (ended := os.waitpid(pid, os.WNOHANG)) == (0, 0):
                     assert time.monotonic() < deadline, "a child hangs"
                     time.sleep(0.01)
+                assert ended[1] == 0, "a child failed"
             stop.set()
             for thread in threads:
                 thread.join()

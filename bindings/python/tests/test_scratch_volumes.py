@@ -179,7 +179,7 @@ def test_reset_and_destroy() -> None:
 
 
 def test_wrong_arguments(tmp_path: Path) -> None:
-    for options in (
+    wrong_options: list[dict[str, Any]] = [
         {},
         {"size": 0},
         {"size": 1000},
@@ -188,9 +188,10 @@ def test_wrong_arguments(tmp_path: Path) -> None:
         {"size": MIB, "block_size": 8192},
         {"size": 1 << 62, "memory": False, "dir": tmp_path},
         {"size": MIB, "metadata_budget": 10},
-    ):
+    ]
+    for options in wrong_options:
         with refused(ValueError):
-            cmkit.Volume.create(**options)  # type: ignore[arg-type]
+            cmkit.Volume.create(**options)
     with refused(OverflowError):
         cmkit.Volume.create(-1)
     with cmkit.Volume.create(MIB, memory=True) as volume:
@@ -212,9 +213,9 @@ def test_wrong_arguments(tmp_path: Path) -> None:
         for wrong in ("x", None, 5):
             with refused(TypeError):
                 volume.write_at(0, wrong)  # type: ignore[arg-type]
-        for wrong in ("x", b"x", None):
+        for readonly in ("x", b"x", None):
             with refused(TypeError):
-                volume.readinto_at(0, wrong)  # type: ignore[arg-type]
+                volume.readinto_at(0, readonly)  # type: ignore[arg-type]
         assert volume.read_at(0, 100) == b"x" * 100 and volume.read_at(MIB, 0) == b""
 
 
