@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +16,7 @@ import pytest
 import cmkit
 
 from .helpers import in_child, refused
-from .scratch_helpers import jobs, needs_mounts, python
+from .scratch_helpers import jobs, mounts_below, needs_mounts, python
 
 # What a child does after the fork, in a function that has the disk and is inside of its `with` block.
 LEAVE = {
@@ -189,3 +192,37 @@ def test_a_fork_while_it_ends(tmp_path: Path) -> None:
         assert in_child(child) == 0
         thread.join()
         assert disk.record is not None and disk.record.left_behind == ()
+
+
+ORPHAN = """
+import os, signal, sys, time, cmkit
+disk = cmkit.scratch("32M", sys.argv[1], state_dir=sys.argv[2], job="orphaned", expose=sys.argv[3])
+if disk.path.is_dir():
+    (disk.path / "file").write_bytes(os.urandom(5 << 20))
+pid = os.fork()
+if pid == 0:
+    time.sleep(600)
+    os._exit(0)
+print(pid, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize("expose", ["mount", "file"])
+def test_a_child_that_outlives_its_killed_parent(expose: str, tmp_path: Path) -> None:
+    """The child must not keep a mount alive that nobody serves: whoever touched it would wait for ever."""
+    needs_mounts()
+    state = tmp_path / "state"
+    # Not by a pipe, which the child would keep open.
+    output = tmp_path / "output"
+    with output.open("wb") as out:
+        process = subprocess.Popen([sys.executable, "-c", ORPHAN, str(tmp_path), str(state), expose], stdout=out)
+        assert process.wait(120) == -signal.SIGKILL
+    child = int(output.read_text())
+    recover = "import sys, cmkit; (record,) = cmkit.recover_scratch(sys.argv[1]); assert record.left_behind == (), record"
+    try:
+        python(recover, str(state))
+        os.kill(child, 0)
+    finally:
+        os.kill(child, signal.SIGKILL)
+    assert jobs(state) == [] and mounts_below(state) == []

@@ -78,6 +78,27 @@ if sys.platform == "linux":
     from ._cmkit import NbdServer, Volume
     from ._errors import BusyError, StateError
 
+    # The FUSE descriptors of the disks that this process has, by job. A forked child that kept its copies would keep the mounts of a killed parent
+    # waiting for an answer that nobody gives, for as long as it lives; without them they fail at once.
+    _fuse: dict[str, frozenset[int]] = {}
+
+    def _fuse_descriptors() -> frozenset[int]:
+        return frozenset(int(name) for name in os.listdir("/proc/self/fd") if _is_fuse(name))
+
+    def _is_fuse(descriptor: int | str) -> bool:
+        try:
+            return os.readlink(f"/proc/self/fd/{descriptor}") == "/dev/fuse"
+        except OSError:
+            return False
+
+    def _in_child() -> None:
+        for descriptor in frozenset().union(*_fuse.values()):
+            if _is_fuse(descriptor):
+                os.close(descriptor)
+        _fuse.clear()
+
+    os.register_at_fork(after_in_child=_in_child)
+
     class Scratch:
         """A scratch disk that cmkit.scratch() made: until end(), the end of its `with` block, the end of the interpreter, or when nobody has it any more.
 
@@ -122,6 +143,8 @@ if sys.platform == "linux":
             return self._end(self._grace if grace is None else grace, "ended")
 
         def _end(self, grace: float, how: str) -> ErasureRecord:
+            if self._process == os.getpid():
+                _fuse.pop(self.job, None)
             record, interrupt = self._raw.end(grace, how)
             self._record = record
             self._finalizer.detach()
@@ -162,6 +185,7 @@ if sys.platform == "linux":
         # Also called at the end of the interpreter, and in a forked child at the end of that.
         if not raw.is_live():
             return
+        _fuse.pop(raw.name, None)
         warnings.warn(f"the scratch disk {raw.name!r} was not ended and is erased now", ResourceWarning, stacklevel=2)
         raw.end(0.0, "dropped without an end")
 
@@ -203,6 +227,7 @@ if sys.platform == "linux":
             path = state / f"{name}.nbd"
         if not 0 <= grace < 1e9:
             raise ValueError("grace must be a number of seconds, 0 or more")
+        foreign = _fuse_descriptors()
         raw = _cmkit.begin_scratch(
             state,
             name,
@@ -218,7 +243,12 @@ if sys.platform == "linux":
             path=path,
             owner=_user_and_group(owner),
         )
-        return Scratch(raw, grace)
+        disk = Scratch(raw, grace)
+        if expose in ("mount", "file") and disk.path is not None:
+            # Once it has answered, it has all its descriptors.
+            os.stat(disk.path)
+            _fuse[name] = _fuse_descriptors() - foreign
+        return disk
 
     def recover_scratch(state_dir: str | os.PathLike[str] | None = None) -> list[ErasureRecord]:
         """Cleans up after jobs whose process died: mounts, loop devices, sockets, files. A record of each; jobs that run are left alone.
