@@ -33,7 +33,7 @@ pub(crate) fn blocking<T: Send>(
     py: Python<'_>,
     call: impl FnOnce() -> cmkit::Result<T> + Send,
 ) -> PyResult<T> {
-    drop(raised::take());
+    raised::begin(py);
     let result = py.detach(call);
     finish(py, result)
 }

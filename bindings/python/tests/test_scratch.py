@@ -17,7 +17,7 @@ import pytest
 
 import cmkit
 
-from .helpers import refused
+from .helpers import LabProvider, refused
 from .scratch_helpers import jobs, mounts_below, needs_fuse, needs_mounts, python, records
 
 SIZE = "32M"
@@ -167,6 +167,10 @@ except cmkit.AccessDeniedError as error:
     assert 'expose="file"' in str(error) and 'expose="nbd"' in str(error), error
 else:
     raise SystemExit("mounted")
+disk = cmkit.scratch("1M", os.path.dirname(sys.argv[1]), state_dir=sys.argv[1], expose="nbd")
+with disk as path:
+    assert path.exists()
+assert disk.record.left_behind == () and not path.exists()
 """
     room = tmp_path / "nobody"
     room.mkdir()
@@ -278,6 +282,24 @@ def test_a_key_that_is_disabled(state: Path, tmp_path: Path, provider: cmkit.Loc
             time.sleep(0.1)
         with refused(cmkit.KeyDisabledError):
             disk.volume.read_at(0, 1)
+
+
+def test_a_provider_in_python(state: Path, tmp_path: Path) -> None:
+    """The threads that serve the disk call it, while this one makes and ends the disk with the interpreter released."""
+    needs_mounts()
+    lab = LabProvider()
+    keyring = cmkit.Keyring(lab, keys="lab:one", policy=cmkit.DekPolicy.no_cache())
+    disk = cmkit.scratch(SIZE, tmp_path, state_dir=state, keyring=keyring)
+    with disk as path:
+        assert path is not None and lab.wraps == 1
+        # What the keys said is believed for a second.
+        for _ in range(3):
+            with open(path / "file", "wb") as file:
+                file.write(b"x" * 1_000_000)
+                file.flush()
+                os.fsync(file.fileno())
+            time.sleep(0.5)
+    assert disk.record is not None and disk.record.left_behind == () and disk.record.keys[0].startswith("lab:one/")
 
 
 def test_one_job_of_a_name(state: Path, tmp_path: Path) -> None:

@@ -7,7 +7,9 @@ import os
 import random
 import socket
 import struct
+import subprocess
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ import pytest
 import cmkit
 
 from .helpers import names, refused
-from .scratch_helpers import python
+from .scratch_helpers import needs_mounts, python
 
 MIB = 1 << 20
 
@@ -320,3 +322,34 @@ server = volume.serve(sys.argv[1] + "/socket")
 def test_shown(keyring: cmkit.Keyring) -> None:
     with cmkit.Volume.create(MIB, memory=True, keyring=keyring) as volume:
         assert repr(volume) == f"<cmkit.Volume id={volume.id} size={MIB}>" and len(volume.id) == 32
+
+
+@pytest.fixture
+def device(tmp_path: Path) -> Iterator[Path]:
+    needs_mounts()
+    room = tmp_path / "device"
+    room.write_bytes(b"")
+    os.truncate(room, 8 * MIB)
+    path = subprocess.run(["losetup", "--find", "--show", str(room)], check=True, capture_output=True, text=True).stdout.strip()
+    yield Path(path)
+    subprocess.run(["losetup", "--detach", path], check=True)
+
+
+def test_a_device(device: Path, tmp_path: Path) -> None:
+    with cmkit.Volume.create(device=device) as volume:
+        assert volume.size == 8 * MIB and volume.read_at(0, 4) == bytes(4)
+        volume.write_at(0, b"x" * MIB)
+        with refused(cmkit.BusyError):
+            cmkit.Volume.create(device=device, force=True)
+    for call in (
+        lambda: cmkit.Volume.create(device=device),
+        lambda: cmkit.scratch(device=device, expose=None, state_dir=tmp_path / "state"),
+    ):
+        with refused(FileExistsError):
+            call()
+    with refused(ValueError):
+        cmkit.Volume.create(MIB, device=device, force=True)
+    disk = cmkit.scratch(device=device, force=True, expose=None, state_dir=tmp_path / "state")
+    with disk:
+        assert disk.volume.size == 8 * MIB and disk.volume.read_at(0, MIB) == bytes(MIB)
+    assert disk.record is not None and disk.record.size == 8 * MIB and disk.record.left_behind == ()
