@@ -114,7 +114,7 @@ impl Output {
         let input = input.address();
         if start < input.end && input.start < start + self.len() && !input.is_empty() {
             return Err(PyValueError::new_err(
-                "data and out overlap; give separate buffers",
+                "the buffers overlap; give separate ones",
             ));
         }
         Ok(())
@@ -131,6 +131,41 @@ impl Output {
         // of it is initialised, being a Python object's. `&mut self` rules out a second slice from this view; nothing else in this crate
         // looks at the memory meanwhile, see `check_apart`.
         unsafe { std::slice::from_raw_parts_mut(start.as_ptr(), len) }
+    }
+}
+
+/// Memory that is worked on in place, while somebody else may read or write it: it is only ever copied, out and in again.
+///
+/// What was authenticated and what comes out are so the same bytes, whatever a thread does meanwhile to the array that it has, too.
+pub(crate) struct InPlace(Output);
+
+impl InPlace {
+    pub(crate) fn of(object: &Bound<'_, PyAny>, name: &str) -> PyResult<Self> {
+        Output::of(object, name, Items::Any).map(Self)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// That nothing of it is `input`, too.
+    pub(crate) fn check_apart(&self, input: &Input<'_>) -> PyResult<()> {
+        self.0.check_apart(input)
+    }
+
+    /// Copies from `offset` on, as much as `out` holds.
+    pub(crate) fn copy_out(&mut self, _: Python<'_>, offset: usize, out: &mut [u8]) {
+        out.copy_from_slice(&self.0.bytes()[offset..][..out.len()]);
+    }
+
+    /// The other way.
+    pub(crate) fn copy_in(&mut self, _: Python<'_>, offset: usize, data: &[u8]) {
+        self.0.bytes()[offset..][..data.len()].copy_from_slice(data);
+    }
+
+    /// Makes all of it zero.
+    pub(crate) fn clear(&mut self, _: Python<'_>) {
+        self.0.bytes().fill(0);
     }
 }
 

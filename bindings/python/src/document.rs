@@ -274,7 +274,7 @@ fn attempt(
     cached: impl FnOnce(&mut [u8]) -> Option<cmkit::Result<usize>>,
     blocking: impl FnOnce(&mut [u8]) -> cmkit::Result<usize> + Send,
 ) -> Result<usize, Failure> {
-    drop(raised::take());
+    raised::begin(py);
     let result = match (len <= HELD).then(|| cached(out)).flatten() {
         Some(result) => result,
         None => py.detach(|| blocking(out)),

@@ -33,7 +33,7 @@ pub(crate) fn blocking<T: Send>(
     py: Python<'_>,
     call: impl FnOnce() -> cmkit::Result<T> + Send,
 ) -> PyResult<T> {
-    drop(raised::take());
+    raised::begin(py);
     let result = py.detach(call);
     finish(py, result)
 }
@@ -105,7 +105,13 @@ pub(crate) fn to_python(py: Python<'_>, error: Error) -> PyErr {
         _ => None,
     };
     let err = match error.root() {
-        Error::AuthenticationFailed | Error::DamagedBlock { .. } => new_error(py, name, (), None),
+        Error::AuthenticationFailed => new_error(py, name, (), None),
+        Error::DamagedBlock { block } => {
+            let err = new_error(py, name, (), None);
+            // Best effort, as below.
+            let _ = err.value(py).setattr("block", *block);
+            err
+        }
         Error::Provider(e) => return from_provider(py, name, e, cause),
         Error::KeyStore { problem, retryable } => {
             let err = keyword_error(py, name, problem, |k| k.set_item("retryable", retryable));

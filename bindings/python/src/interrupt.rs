@@ -25,7 +25,7 @@ where
         // The operation that this call is part of was interrupted before.
         return None;
     }
-    if !is_main_thread() {
+    if !raised::is_pythons() || !is_main_thread() {
         return Some(work());
     }
     let (sender, receiver) = channel();

@@ -3,13 +3,16 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use cmkit::{AllowEntry, KeyProvider, KeyRef, KeyringBuilder, Rewrap};
+use cmkit::{
+    AllowEntry, BlockSize, KeyProvider, KeyRef, KeyringBuilder, Rewrap, SectorSize, VolumeLayout,
+};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyString, PyTuple};
 
 use crate::arguments::{key_ref, seconds, texts};
 use crate::audit::sink;
+use crate::block_key::BlockKey;
 use crate::document::{Documents, Form};
 use crate::error::{blocking, guard, to_python};
 use crate::key_store::key_store;
@@ -19,6 +22,7 @@ use crate::policy::{AllowHost, DekPolicy, Freshness};
 use crate::provider::{PythonProvider, bytes_of};
 use crate::rotation::Rotation;
 use crate::vault::{Interruptible, KeyVaultProvider};
+use crate::xts_key::{XtsKey, layout_of};
 use crate::{file, streams};
 
 /// The keys that data is encrypted under and may be decrypted with, for one workspace.
@@ -349,6 +353,48 @@ impl Keyring {
     /// A thread that calls maintain() during a `with` block.
     fn maintenance(&self) -> PyResult<MaintenanceContext> {
         guard(|| Ok(MaintenanceContext::new(self.core())))
+    }
+
+    /// A new DEK for blocks of a scratch disk, wrapped by the keyring's keys, and its key.
+    #[pyo3(signature = (block_size=4096))]
+    fn new_block_key(&self, py: Python<'_>, block_size: u32) -> PyResult<BlockKey> {
+        guard(|| {
+            let size = BlockSize::from_bytes(block_size).map_err(|e| to_python(py, e))?;
+            blocking(py, || self.core().new_block_key(size)).map(BlockKey::of)
+        })
+    }
+
+    /// The key of a new volume in XTS mode, and the volume file that opens it again.
+    #[pyo3(signature = (size, sector_size=4096, iv_offset=0))]
+    fn create_xts_volume<'py>(
+        &self,
+        py: Python<'py>,
+        size: u64,
+        sector_size: u32,
+        iv_offset: u64,
+    ) -> PyResult<(XtsKey, Bound<'py, PyBytes>)> {
+        guard(|| {
+            let layout = VolumeLayout {
+                sector_size: SectorSize::from_bytes(sector_size).map_err(|e| to_python(py, e))?,
+                iv_offset,
+                len: size,
+            };
+            let (key, file) = blocking(py, || self.core().create_xts_volume(&layout))?;
+            Ok((XtsKey::of(key), PyBytes::new(py, &file)))
+        })
+    }
+
+    /// The key and the layout of a volume, from its volume file.
+    fn open_xts_volume<'py>(
+        &self,
+        volume_file: &Bound<'py, PyAny>,
+    ) -> PyResult<(XtsKey, Bound<'py, PyAny>)> {
+        guard(|| {
+            let py = volume_file.py();
+            let file = bytes_of(py, volume_file, "volume_file")?;
+            let (key, layout) = blocking(py, || self.core().open_xts_volume(&file))?;
+            Ok((XtsKey::of(key), layout_of(py, &layout)?))
+        })
     }
 
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {

@@ -102,7 +102,7 @@ fn step<T: Send>(
     py: Python<'_>,
     work: impl FnOnce() -> cmkit::Result<T> + Send,
 ) -> Result<T, Failure> {
-    drop(raised::take());
+    raised::begin(py);
     let result = py.detach(work);
     match raised::take_interrupt(py) {
         Some(interrupt) => Err(interrupt.into()),

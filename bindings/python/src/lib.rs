@@ -5,6 +5,9 @@
 
 mod arguments;
 mod audit;
+#[cfg(target_os = "linux")]
+mod block_device;
+mod block_key;
 mod buffer;
 mod census;
 mod credential;
@@ -19,19 +22,29 @@ mod keyring;
 mod large;
 mod local;
 mod maintenance;
+#[cfg(target_os = "linux")]
+mod nbd;
+mod owned;
 mod policy;
 mod provider;
 mod pyfile;
 mod raised;
 mod reader;
 mod rotation;
+#[cfg(target_os = "linux")]
+mod scratch;
 mod streams;
 mod vault;
+#[cfg(target_os = "linux")]
+mod volume;
+mod xts_key;
 
 use pyo3::prelude::*;
 
 #[pymodule(name = "_cmkit")]
 mod module {
+    #[pymodule_export]
+    use crate::block_key::BlockKey;
     #[pymodule_export]
     use crate::census::Census;
     #[pymodule_export]
@@ -58,6 +71,15 @@ mod module {
     };
     #[pymodule_export]
     use crate::vault::KeyVaultProvider;
+    #[pymodule_export]
+    use crate::xts_key::XtsKey;
+    #[cfg(target_os = "linux")]
+    #[pymodule_export]
+    use crate::{
+        nbd::NbdServer,
+        scratch::{RawScratch, begin_scratch, recover_scratch_in},
+        volume::Volume,
+    };
 
     use super::*;
 

@@ -2,19 +2,32 @@
 //!
 //! The core's errors hold text. The exception itself waits here, on the thread that called, until the call is over.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 
 thread_local! {
     static RAISED: RefCell<Raised> = const { RefCell::new(Raised { error: None, is_interrupt: false }) };
+    static IS_PYTHONS: Cell<bool> = const { Cell::new(false) };
 }
 
 struct Raised {
     error: Option<PyErr>,
     /// It came of a signal: whatever it is, it ends the call.
     is_interrupt: bool,
+}
+
+/// Before a call into the core on a thread of Python's: forgets what an earlier call left.
+pub(crate) fn begin(_: Python<'_>) {
+    IS_PYTHONS.set(true);
+    drop(take());
+}
+
+/// Whether this thread ever called from Python. One that didn't, such as those that serve a scratch disk, must not wait for the interpreter: whoever has it may
+/// be waiting for that disk.
+pub(crate) fn is_pythons() -> bool {
+    IS_PYTHONS.get()
 }
 
 pub(crate) fn keep(error: PyErr) {

@@ -116,12 +116,12 @@ impl KeyVaultProvider {
                 }
             };
             let inner = Arc::clone(&self.inner);
-            drop(raised::take());
+            raised::begin(py);
             let report = py.detach(|| interruptible(move || inner.doctor(&key)));
             if let Some(interrupt) = raised::take_interrupt(py) {
                 return Err(interrupt);
             }
-            drop(raised::take());
+            raised::begin(py);
             let report = report.ok_or_else(|| PyKeyboardInterrupt::new_err(()))?;
             to_dataclass(py, &report)
         })

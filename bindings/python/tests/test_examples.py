@@ -28,7 +28,7 @@ def test_examples_run(path: Path, tmp_path: Path) -> None:
     run([str(path)], tmp_path)
 
 
-@pytest.mark.parametrize("page", ["docs/guides/python.md", "bindings/python/README.md"])
+@pytest.mark.parametrize("page", ["docs/guides/python.md", "docs/guides/scratch-python.md", "bindings/python/README.md"])
 def test_what_is_shown_works(page: str, tmp_path: Path) -> None:
     blocks = re.findall(r"^```python\n(.*?)^```", (repository() / page).read_text("utf-8"), re.M | re.S)
     assert blocks

@@ -51,11 +51,12 @@ def test_no_exception_quotes_data(keyring: cmkit.Keyring) -> None:
 def test_classes_are_frozen(keyring: cmkit.Keyring, provider: cmkit.LocalKeyProvider) -> None:
     vault = cmkit.KeyVaultProvider("https://v.vault.azure.net/keys/k", "imds")
     things = [keyring, provider, cmkit.DekPolicy(), cmkit.AllowHost("h"), cmkit.Freshness(), vault, keyring.maintenance()]
+    things += [cmkit.BlockKey(), cmkit.XtsKey.random(), cmkit.Volume.create(4096, memory=True)]
     for thing in [*things, keyring.rotation(), cmkit.Census(keyring), cmkit.KeyEncryptionKey(vault, vault.keys[0])]:
-        for name in ("workspace", "name", "max_age", "host", "keys", "soft", "begun", "new"):
+        for name in ("workspace", "name", "max_age", "host", "keys", "soft", "begun", "new", "size", "key_ids"):
             with pytest.raises((AttributeError, TypeError)):
                 setattr(thing, name, 1)
-    for thing in (keyring, provider, vault):
+    for thing in (keyring, provider, vault, *things[-3:]):
         with pytest.raises(TypeError):
             pickle.dumps(thing)
 
@@ -67,12 +68,17 @@ def test_everything_public_is_documented() -> None:
         if inspect.isclass(thing) or inspect.isroutine(thing):
             assert thing.__doc__, name
     for cls in (
+        cmkit.BlockKey,
         cmkit.Census,
         cmkit.KeyEncryptionKey,
         cmkit.KeyVaultProvider,
         cmkit.Keyring,
         cmkit.LocalKeyProvider,
+        cmkit.NbdServer,
         cmkit.Rotation,
+        cmkit.Scratch,
+        cmkit.Volume,
+        cmkit.XtsKey,
     ):
         for name, member in vars(cls).items():
             assert name.startswith("_") or member.__doc__, f"{cls.__name__}.{name}"

@@ -1,4 +1,5 @@
 import os
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Final, Literal, TypeAlias, final
@@ -9,23 +10,29 @@ from ._io import Decryptor, Encryptor, _Readable, _Seekable, _Writable
 from ._types import (
     AuditEvent,
     DoctorReport,
+    ErasureRecord,
+    Extent,
     Inspection,
     KeyInfo,
     KeyProvider,
     KeyStore,
     KeyType,
     Maintenance,
+    NbdStats,
     NewestKey,
     Rotated,
     RotatedFile,
     TokenCredential,
     Verdict,
     VersionUse,
+    VolumeLayout,
+    VolumeStats,
     WrapAlgorithm,
 )
 
 __all__ = [
     "AllowHost",
+    "BlockKey",
     "Census",
     "DekPolicy",
     "DirectoryKeyStore",
@@ -36,11 +43,16 @@ __all__ = [
     "Keyring",
     "LocalKeyProvider",
     "MaintenanceContext",
+    "NbdServer",
     "RawDecryptor",
     "RawEncryptor",
     "RawReader",
+    "RawScratch",
     "Rotation",
+    "Volume",
+    "XtsKey",
     "__version__",
+    "begin_scratch",
     "decrypted_len",
     "default_dir",
     "header_len",
@@ -50,6 +62,7 @@ __all__ = [
     "open_raw_encryptor",
     "open_raw_reader",
     "open_raw_writer",
+    "recover_scratch_in",
 ]
 
 __version__: Final[str]
@@ -271,6 +284,9 @@ class Keyring:
     def rotation(self, *, keep_old: float = 86_400.0, dry_run: bool = False) -> Rotation: ...
     def maintain(self) -> Maintenance: ...
     def maintenance(self) -> MaintenanceContext: ...
+    def new_block_key(self, block_size: int = 4096) -> BlockKey: ...
+    def create_xts_volume(self, size: int, sector_size: int = 4096, iv_offset: int = 0) -> tuple[XtsKey, bytes]: ...
+    def open_xts_volume(self, volume_file: Buffer) -> tuple[XtsKey, VolumeLayout]: ...
 
 @final
 class MaintenanceContext:
@@ -331,6 +347,178 @@ class Census:
     def safe_to_disable(
         self, key_id: str, newest: NewestKey, *, poll_interval: float = 3600.0, dek_age: float = 3600.0
     ) -> Verdict: ...
+
+@final
+class BlockKey:
+    """A key for blocks of a scratch disk, of 4096, 16384 or 65536 bytes: AES-256-GCM, authenticated, gone with the process. Keyring.new_block_key() gives one that stops
+    when the keyring's keys are taken away.
+
+    Works in place on any writable buffer. Ciphertext is as long as plaintext; of each block a seal of 22 bytes is to be kept, in memory, and whoever keeps the newest one sees every
+    change, swap and rollback. A seal of zeros is an unwritten block, which reads as zeros. After an exception the whole buffer is zero; one about a damaged block
+    has its number in AuthenticationError.block. Thread-safe. Refuses to work in a forked child.
+    """
+
+    def __new__(cls, block_size: int = 4096) -> BlockKey: ...
+    @property
+    def block_size(self) -> int: ...
+    @property
+    def key_ids(self) -> tuple[str, ...]: ...
+    @property
+    def dek_id(self) -> str | None: ...
+    @property
+    def is_destroyed(self) -> bool: ...
+    def check(self) -> None: ...
+    def encrypt_blocks(self, first: int, data: Buffer) -> bytes: ...
+    def decrypt_blocks(self, first: int, data: Buffer, seals: Buffer) -> None: ...
+    def destroy(self) -> None: ...
+
+@final
+class XtsKey:
+    """A key for the sectors of one volume, of 512 or 4096 bytes, byte for byte dm-crypt's aes-xts-plain64. No integrity: what was changed becomes garbage, unseen.
+
+    key: 64 bytes, first the half that encrypts data. iv_offset: the number of the first sector, in units of 512 bytes. Offsets are bytes from the volume's beginning. Works in place on any
+    writable buffer; an exception that isn't about the arguments may leave it all zero. kernel_key(): what cryptsetup --volume-key-file takes, for keys that a keyring has.
+    """
+
+    def __new__(cls, key: Buffer, sector_size: int = 4096, iv_offset: int = 0) -> XtsKey: ...
+    @staticmethod
+    def random(sector_size: int = 4096) -> XtsKey: ...
+    @property
+    def sector_size(self) -> int: ...
+    @property
+    def key_ids(self) -> tuple[str, ...]: ...
+    @property
+    def dek_id(self) -> str | None: ...
+    @property
+    def is_destroyed(self) -> bool: ...
+    def check(self) -> None: ...
+    def encrypt_sectors(self, offset: int, data: Buffer) -> None: ...
+    def decrypt_sectors(self, offset: int, data: Buffer) -> None: ...
+    def kernel_key(self) -> bytes: ...
+    def destroy(self) -> None: ...
+
+if sys.platform == "linux":
+    @final
+    class Volume:
+        """An encrypted disk of a fixed size, read and written at any byte, for use in this process. Linux only.
+
+        Its bytes go to one of: a nameless file in dir (by default the directory for temporary files), a new file, a block device, memory. force: a file that is there already, or a device with
+        something on it, is taken, all of it. mode: "ephemeral" is authenticated, reads as zeros where nothing was written, and lives as long as this object; "xts" is dm-crypt's layout without integrity,
+        and can be opened again if it was made by create_reopenable(), whose second result is the volume file to be kept beside it. metadata_budget: bytes of memory that the seals of the
+        ephemeral mode may take, 22 for each block written; by default half of the machine's.
+
+        destroy() zeroizes the key: what was written can't be read by anybody, and everything else raises StateError. close(), and leaving a with block, is that and lets go of the
+        file or device. reset() makes it an empty disk with a new key. A damaged block raises AuthenticationError with its number as block. Thread-safe; in a forked child every call raises
+        StateError, and dropping it does nothing.
+        """
+
+        @staticmethod
+        def create(
+            size: int | None = None,
+            *,
+            dir: _Path | None = None,
+            file: _Path | None = None,
+            device: _Path | None = None,
+            memory: bool = False,
+            force: bool = False,
+            mode: Literal["ephemeral", "xts"] = "ephemeral",
+            block_size: int = 4096,
+            keyring: Keyring | None = None,
+            metadata_budget: int | None = None,
+        ) -> Volume: ...
+        @staticmethod
+        def create_reopenable(
+            size: int | None = None,
+            *,
+            keyring: Keyring,
+            file: _Path | None = None,
+            device: _Path | None = None,
+            force: bool = False,
+            sector_size: int = 4096,
+        ) -> tuple[Volume, bytes]: ...
+        @staticmethod
+        def open(path: _Path, volume_file: Buffer, keyring: Keyring, *, read_only: bool = False) -> Volume: ...
+        @staticmethod
+        def open_with_key(
+            path: _Path,
+            key: Buffer,
+            *,
+            size: int | None = None,
+            sector_size: int = 4096,
+            iv_offset: int = 0,
+            read_only: bool = False,
+        ) -> Volume: ...
+        @property
+        def size(self) -> int: ...
+        @property
+        def block_size(self) -> int: ...
+        @property
+        def id(self) -> str: ...
+        @property
+        def mode(self) -> Literal["ephemeral", "xts"]: ...
+        @property
+        def key_ids(self) -> tuple[str, ...]: ...
+        @property
+        def warning(self) -> str | None: ...
+        @property
+        def is_destroyed(self) -> bool: ...
+        def read_at(self, offset: int, size: int) -> bytes: ...
+        def readinto_at(self, offset: int, buffer: Buffer) -> None: ...
+        def write_at(self, offset: int, data: Buffer, *, durable: bool = False) -> None: ...
+        def zeroes(self, offset: int, size: int, *, durable: bool = False, keep_room: bool = False) -> None: ...
+        def discard(self, offset: int, size: int) -> None: ...
+        def flush(self) -> None: ...
+        def extents(self, offset: int = 0, size: int | None = None) -> list[Extent]: ...
+        def stats(self) -> VolumeStats: ...
+        def check(self) -> None: ...
+        def reset(self) -> Literal["given back", "unsupported"]: ...
+        def destroy(self) -> None: ...
+        def close(self) -> None: ...
+        def serve(
+            self, socket: _Path, *, name: str = "", max_connections: int = 64, uid: int | None = None
+        ) -> NbdServer: ...
+        def __enter__(self) -> Volume: ...
+        def __exit__(self, *_exception: object) -> None: ...
+
+    @final
+    class NbdServer:
+        """Serves a volume at a Unix socket (mode 0600) until stop() or the end of its with block; from Volume.serve(). In a forked child both do nothing or raise StateError."""
+
+        @property
+        def socket(self) -> Path: ...
+        def stats(self) -> NbdStats: ...
+        def stop(self) -> None: ...
+        def __enter__(self) -> NbdServer: ...
+        def __exit__(self, *_exception: object) -> None: ...
+
+    @final
+    class RawScratch:
+        @property
+        def name(self) -> str: ...
+        @property
+        def path(self) -> Path | None: ...
+        @property
+        def volume(self) -> Volume: ...
+        def is_live(self) -> bool: ...
+        def end(self, grace: float, how: str) -> tuple[ErasureRecord, BaseException | None]: ...
+
+    def begin_scratch(
+        state_dir: _Path,
+        job: str,
+        size: int | None,
+        dir: _Path | None,
+        device: _Path | None,
+        *,
+        force: bool,
+        mode: str,
+        block_size: int,
+        keyring: Keyring | None,
+        expose: str | None,
+        fs: str,
+        path: _Path | None,
+        owner: tuple[int, int] | None,
+    ) -> RawScratch: ...
+    def recover_scratch_in(state_dir: _Path) -> list[ErasureRecord]: ...
 
 def is_envelope(data: Buffer) -> bool:
     """Whether data begins as an envelope that this version may read."""

@@ -21,11 +21,20 @@ class CmkitError(Exception):
 class AuthenticationError(CmkitError):
     """Not authentic: forged, damaged, or another key or context. Has no arguments and says nothing more."""
 
+    block: int | None = None
+    """The number of the block of a scratch disk that was damaged, where it is about one."""
+
     def __init__(self) -> None:
         super().__init__()
 
     def __str__(self) -> str:
-        return _AUTHENTICATION if self.filename is None else f"{self.filename}: {_AUTHENTICATION}"
+        problem = _AUTHENTICATION
+        if self.block is not None:
+            problem = (
+                f"block {self.block} is not what was written there: it was changed, swapped, rolled back or damaged; "
+                "nothing of it was decrypted"
+            )
+        return problem if self.filename is None else f"{self.filename}: {problem}"
 
 
 class FormatError(CmkitError, ValueError):

@@ -293,3 +293,87 @@ class KeyStore(Protocol):
 
     def list(self) -> Iterable[str]:
         """The ids of all rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class ErasureRecord:
+    """That a scratch disk was erased, when, and what of it may still be somewhere. Times are in seconds since 1970. Nothing in it is secret."""
+
+    volume: str
+    """The volume's id. Empty where recovery couldn't read what was written down of it."""
+    job: str | None
+    mode: str
+    """ephemeral or xts."""
+    keys: tuple[str, ...]
+    """The ids of the keys that wrapped its data key. None: it was in the process's memory only."""
+    created: int | None
+    ended: int | None
+    key_destroyed: int | None
+    """From when on nobody could read it."""
+    size: int
+    bytes_written: int
+    discard: Literal["given back"] | Literal["unsupported"] | Literal["failed"] | Literal["not tried"] | Literal["unknown"]
+    """What became of the room. Unless it was given back the ciphertext is there until it is overwritten."""
+    discard_problem: str | None
+    left_behind: tuple[str, ...]
+    """What is still there and couldn't be taken away, a sentence each. Unreadable all the same."""
+    recovered: bool
+    """Whether recovery wrote it, because the process died. The key died at an unknown moment before key_destroyed."""
+    end: str
+    """How the job ended, in words."""
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeStats:
+    """What a volume did since it was made, and what it holds now."""
+
+    reads: int
+    bytes_read: int
+    writes: int
+    bytes_written: int
+    bytes_discarded: int
+    damaged: int
+    """Requests that met a block which wasn't what was written there."""
+    failed: int
+    """Requests that failed otherwise."""
+    poisoned_blocks: int
+    """Blocks whose last write failed: they can't be read until they are written again."""
+    metadata_bytes: int
+    """Bytes of memory that the seals of its blocks take."""
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """A part of a volume."""
+
+    offset: int
+    size: int
+    kind: Literal["data"] | Literal["zero"]
+    """Zero: nothing was written there, and it reads as zeros."""
+
+
+@dataclass(frozen=True, slots=True)
+class NbdStats:
+    """What an NBD server has done so far."""
+
+    connections: int
+    """Clients that are connected."""
+    accepted: int
+    refused: int
+    """Clients that weren't let in: another user's, or beyond the limit."""
+    broken: int
+    """Connections that ended in the middle of a request or because the client broke the protocol."""
+    requests: int
+    failed: int
+    bytes_read: int
+    bytes_written: int
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeLayout:
+    """How the bytes of a volume in XTS mode lie."""
+
+    size: int
+    sector_size: int
+    iv_offset: int
+    """The number of the first sector, in units of 512 bytes: dm-crypt's iv_offset."""
