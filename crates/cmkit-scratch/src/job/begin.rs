@@ -9,20 +9,22 @@ use cmkit::{Error, Result};
 
 use super::JobScratch;
 use super::end::RECORDS;
+use super::files::{self, Left, remove_created};
 use super::front::Front;
 use super::recover::clean_up;
 use super::spec::{Expose, JobSpec, Occupied, Place};
+use super::steps::step;
 use crate::backing::{Access, Backing, DeviceBacking, FileBacking, MemoryBacking};
 use crate::device::BlockDevice;
 use crate::failure::{invalid, io_at};
 use crate::file_system::{Content, FileSystem};
-use crate::fuse::FuseMount;
+use crate::fuse::{self, FuseMount};
 use crate::loop_device::LoopDevice;
 use crate::mount::{self, Mount};
 use crate::nbd::NbdServer;
 use crate::origin::Origin;
 use crate::probe;
-use crate::state::{BackingPlace, JobState, LoopState, StateDir};
+use crate::state::{BackingPlace, Claim, CreatedFile, JobState, LoopState, StateDir};
 use crate::volume::{Volume, VolumeMode};
 
 pub(super) fn begin(
@@ -34,48 +36,95 @@ pub(super) fn begin(
     if matches!(expose, Expose::Mount { .. }) {
         mount::check_permitted()?;
     }
-    let claim = dir.claim(job)?;
+    let place = absolute(&spec.place)?;
     let records = dir.path().join(RECORDS);
-    if let Some(left_behind) = claim.left_behind() {
-        clean_up(left_behind).save(&records)?;
-    }
-    let mut state = JobState::new(job);
-    state.mode = spec.volume.mode().name().to_owned();
-    state.backing = backing_place(&spec.place);
-    if let Place::File(path) = &spec.place {
-        refuse_existing(path)?;
-        state.created_files.push(path.clone());
-    }
-    claim.save(&state)?;
-    let made = make_volume(spec, &mut state);
-    let volume = match made {
-        Ok(volume) => Arc::new(volume),
+    let claim = claim(dir, job, &records)?;
+    let (state, volume) = match make(&claim, job, spec, &place) {
+        Ok(made) => made,
         Err(error) => {
-            // Nothing but perhaps a file of this name was made.
-            remove_files(&state.created_files);
             claim.release()?;
             return Err(error);
         }
     };
-    claim.save(&state)?;
     // From here on dropping it undoes everything.
     let mut job = JobScratch {
-        volume,
+        volume: Arc::new(volume),
         front: Front::Nothing,
         claim: Some(claim),
         state,
         records,
         origin: Origin::here(),
     };
+    step();
+    job.save()?;
+    step();
     job.expose(dir, expose)?;
     Ok(job)
+}
+
+/// The job's name, and what somebody left who had it taken away.
+fn claim(dir: &StateDir, job: &str, records: &Path) -> Result<Claim> {
+    let claim = dir.claim(job)?;
+    let Some(left_behind) = claim.left_behind() else {
+        return Ok(claim);
+    };
+    let (record, again) = clean_up(left_behind, records);
+    record.save(records)?;
+    if again {
+        return Err(Error::Busy {
+            problem: format!(
+                "an earlier job {job} has left something: {}; end that, or use another name",
+                record.left_behind.join("; ")
+            ),
+        });
+    }
+    // Cleaned up once: whatever has those names from now on is somebody's.
+    claim.release()?;
+    dir.claim(job)
+}
+
+/// Names that are of use wherever one is.
+fn absolute(place: &Place) -> Result<Place> {
+    let absolute = |path: &Path| std::path::absolute(path).map_err(|e| io_at("find", path, e));
+    Ok(match place {
+        Place::Dir(dir) => Place::Dir(absolute(dir)?),
+        Place::File(path) => Place::File(absolute(path)?),
+        Place::Device(path, occupied) => Place::Device(absolute(path)?, *occupied),
+        Place::Memory => Place::Memory,
+    })
+}
+
+/// Makes the volume. If that fails nothing is left.
+fn make(claim: &Claim, job: &str, spec: &JobSpec, place: &Place) -> Result<(JobState, Volume)> {
+    let mut state = JobState::new(job);
+    state.mode = spec.volume.mode().name().to_owned();
+    state.backing = backing_place(place);
+    state.size = spec.size.unwrap_or(0);
+    if let Place::File(path) = place {
+        refuse_existing(path)?;
+        state.created_files.push(CreatedFile::planned(path.clone()));
+    }
+    step();
+    claim.save(&state)?;
+    step();
+    let backing = make_backing(spec, place, &mut state)?;
+    step();
+    let made = Volume::create(backing, &spec.volume);
+    let volume = made.inspect_err(|_| remove_created(&state, &mut Left::default()))?;
+    state.volume = volume.id().to_owned();
+    state.size = volume.len();
+    state.keys = volume.key_ids().iter().map(ToString::to_string).collect();
+    Ok((state, volume))
 }
 
 fn backing_place(place: &Place) -> BackingPlace {
     match place {
         Place::Dir(dir) => BackingPlace::Anonymous { dir: dir.clone() },
         Place::File(path) => BackingPlace::File { path: path.clone() },
-        Place::Device(path, _) => BackingPlace::Device { path: path.clone() },
+        Place::Device(path, _) => BackingPlace::Device {
+            path: path.clone(),
+            sequence: None,
+        },
         Place::Memory => BackingPlace::Memory,
     }
 }
@@ -91,14 +140,20 @@ fn refuse_existing(path: &Path) -> Result<()> {
     }
 }
 
-fn make_volume(spec: &JobSpec, state: &mut JobState) -> Result<Volume> {
+fn make_backing(spec: &JobSpec, place: &Place, state: &mut JobState) -> Result<Box<dyn Backing>> {
     let size = || {
         spec.size
             .ok_or_else(|| invalid("a scratch disk that isn't a whole device needs a size"))
     };
-    let backing: Box<dyn Backing> = match &spec.place {
+    Ok(match place {
         Place::Dir(dir) => Box::new(FileBacking::anonymous(dir, size()?)?),
-        Place::File(path) => Box::new(FileBacking::create(path, size()?)?),
+        Place::File(path) => {
+            let backing = FileBacking::create(path, size()?)?;
+            for file in &mut state.created_files {
+                file.identity = files::identity(&file.path);
+            }
+            Box::new(backing)
+        }
         Place::Memory => {
             let size = usize::try_from(size()?)
                 .map_err(|_| invalid("a disk in memory is larger than that can be"))?;
@@ -110,14 +165,13 @@ fn make_volume(spec: &JobSpec, state: &mut JobState) -> Result<Volume> {
             }
             let device = DeviceBacking::open(path, Access::ReadWrite)?;
             check_device_size(path, device.len(), spec.size)?;
+            state.backing = BackingPlace::Device {
+                path: path.clone(),
+                sequence: device.sequence(),
+            };
             Box::new(device)
         }
-    };
-    let volume = Volume::create(backing, &spec.volume)?;
-    state.volume = volume.id().to_owned();
-    state.size = volume.len();
-    state.keys = volume.key_ids().iter().map(ToString::to_string).collect();
-    Ok(volume)
+    })
 }
 
 /// A disk on a device has all of it.
@@ -131,20 +185,14 @@ fn check_device_size(path: &Path, len: u64, size: Option<u64>) -> Result<()> {
     }
 }
 
-fn remove_files(files: &[PathBuf]) {
-    for file in files {
-        let _ = fs::remove_file(file);
-    }
-}
-
 impl JobScratch {
-    fn save(&self) -> Result<()> {
+    pub(super) fn save(&self) -> Result<()> {
         self.claim
             .as_ref()
             .map_or(Ok(()), |claim| claim.save(&self.state))
     }
 
-    fn expose(&mut self, dir: &StateDir, expose: &Expose) -> Result<()> {
+    pub(super) fn expose(&mut self, dir: &StateDir, expose: &Expose) -> Result<()> {
         match expose {
             Expose::Nothing => Ok(()),
             Expose::Nbd(socket) => self.serve(socket),
@@ -169,9 +217,11 @@ impl JobScratch {
         self.state.socket = Some(socket.clone());
         self.save()?;
         let description = format!("cmkit scratch disk of job {}", self.state.job);
+        step();
         let server = NbdServer::builder(self.device())
             .description(description)
             .start(&socket)?;
+        step();
         self.front = Front::Nbd(server);
         Ok(())
     }
@@ -180,7 +230,10 @@ impl JobScratch {
         let at = self.directory(dir, "fuse", at)?;
         self.state.fuse_dir = Some(at.clone());
         self.save()?;
-        let file = FuseMount::start(self.device(), &at)?;
+        step();
+        let source = fuse::source_of(&self.state.volume);
+        let file = FuseMount::start_as(self.device(), &at, source)?;
+        step();
         let path = file.file();
         self.front = Front::File { file, path };
         Ok(())
@@ -206,7 +259,9 @@ impl JobScratch {
         };
         self.state.loop_device = Some(intent);
         self.save()?;
+        step();
         let device = LoopDevice::attach(&file)?;
+        step();
         self.state.loop_device = Some(LoopState {
             path: Some(device.path().to_owned()),
             backing_file: file,
@@ -219,8 +274,11 @@ impl JobScratch {
             VolumeMode::Ephemeral(_) => Content::Zeros,
             VolumeMode::Xts(_) => Content::Unknown,
         };
+        step();
         file_system.make(&loop_path, content)?;
+        step();
         let mount = Mount::new(&loop_path, &at, file_system)?;
+        step();
         let root = mount.dir().to_owned();
         self.front.add_mount(mount);
         if let Some((user, group)) = owner {
@@ -239,6 +297,7 @@ impl JobScratch {
         let own = parent.join(&self.state.job);
         self.state.created_dirs.push(own.clone());
         self.save()?;
+        step();
         for dir in [&parent, &own] {
             match fs::DirBuilder::new().mode(0o700).create(dir) {
                 Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => {
