@@ -10,6 +10,7 @@ use std::io;
 
 pub use self::device::DeviceBacking;
 pub use self::faulty::{Call, Fault, Faults, FaultyBacking, Recorded};
+pub(crate) use self::file::punch_hole;
 pub use self::file::{Access, FileBacking};
 pub use self::memory::MemoryBacking;
 pub use self::open::open_path;

@@ -1,24 +1,22 @@
 //! A disk as a file: what a loop device, or any program, opens instead of a device.
 
+mod connection;
 mod disk;
 mod errno;
 mod event_loop;
 
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
 
-use cmkit::{Error, Result};
-use fuser::{BackgroundSession, Config, MountOption, Session};
+use cmkit::Result;
+use fuser::{BackgroundSession, Config, Session, SessionACL};
 use rustix::mount::UnmountFlags;
 
 use self::disk::Disk;
 use crate::device::BlockDevice;
-use crate::failure::io_at;
 use crate::mount::{Lazily, table};
 use crate::origin::Origin;
 use crate::program;
@@ -26,8 +24,8 @@ use crate::program;
 /// The name of the only file.
 const FILE: &str = "disk";
 
-/// What mount tables call it.
-pub(crate) const SOURCE: &str = "cmkit-scratch";
+/// What mount tables call it; a job's has its volume's id behind it.
+const SOURCE: &str = "cmkit-scratch";
 
 /// Event loops; each has a buffer of 16 MiB of its own.
 const MAX_THREADS: usize = 4;
@@ -51,6 +49,8 @@ pub struct FuseMount {
     ended: Receiver<()>,
     stopped: Arc<AtomicBool>,
     dir: PathBuf,
+    /// What the mount table calls it.
+    source: String,
     origin: Origin,
 }
 
@@ -58,23 +58,37 @@ impl FuseMount {
     /// Mounts `device` on the empty directory `dir`.
     ///
     /// # Errors
-    /// * [`Error::InvalidArgument`]: `dir` isn't an empty directory.
-    /// * [`Error::NotPermitted`]: the system has no FUSE, or not for this user.
-    /// * [`Error::Io`]: the system's.
+    /// * [`Error::InvalidArgument`](cmkit::Error::InvalidArgument): `dir` isn't an empty directory.
+    /// * [`Error::NotPermitted`](cmkit::Error::NotPermitted): the system has no FUSE, or not for this user.
+    /// * [`Error::Io`](cmkit::Error::Io): the system's.
     pub fn start(device: Arc<dyn BlockDevice>, dir: &Path) -> Result<Self> {
+        Self::start_as(device, dir, SOURCE.to_owned())
+    }
+
+    /// The same, told apart in the mount table from every other that is mounted on that directory.
+    pub(crate) fn start_as(
+        device: Arc<dyn BlockDevice>,
+        dir: &Path,
+        source: String,
+    ) -> Result<Self> {
         let dir = crate::mount::empty_dir(dir)?;
         let read_only = device.geometry().read_only;
         let (ending, ended) = mpsc::channel();
         let stopped = Arc::new(AtomicBool::new(false));
         let disk = Disk::new(device, Arc::clone(&stopped), ending);
-        let session = Session::new(disk, &dir, &config(read_only))
+        let connection = connection::mount(&dir, &source, read_only)?;
+        let session = Session::from_fd(disk, connection, SessionACL::Owner, config())
             .and_then(Session::spawn)
-            .map_err(|error| cannot_mount(&dir, error))?;
+            .map_err(|error| {
+                let _ = take_away(&dir, Lazily::Yes);
+                connection::cannot_mount(&dir, error)
+            })?;
         Ok(Self {
             session: Some(session),
             ended,
             stopped,
             dir,
+            source,
             origin: Origin::here(),
         })
     }
@@ -95,8 +109,8 @@ impl FuseMount {
     /// file open keep it until they close it. Waits up to 5 s, lazily a quarter of a second, for requests that are under way. Again, or when somebody else did it: nothing.
     ///
     /// # Errors
-    /// * [`Error::Busy`]: the file is open; by whom.
-    /// * [`Error::Io`]: the system's.
+    /// * [`Error::Busy`](cmkit::Error::Busy): the file is open; by whom.
+    /// * [`Error::Io`](cmkit::Error::Io): the system's.
     pub fn unmount(&mut self, lazily: Lazily) -> Result<()> {
         if self.session.is_none() || !self.origin.is_here() {
             return Ok(());
@@ -105,15 +119,39 @@ impl FuseMount {
             Lazily::No => DRAIN,
             Lazily::Yes => LAZY_DRAIN,
         };
-        if table::read()?.on_top(&self.dir).is_some_and(is_ours) {
+        if self.is_on_top()? {
             take_away(&self.dir, lazily)?;
         }
-        if let Some(session) = self.session.take() {
-            // The session ends with the last open file. It can't be joined without perhaps waiting for ever, so it says itself when it is done.
-            let _ = self.ended.recv_timeout(drain);
-            drop(session);
+        // The session ends with the last open file. It can't be joined without perhaps waiting for ever, so it says itself when it is done.
+        let _ = self.ended.recv_timeout(drain);
+        self.session = None;
+        Ok(())
+    }
+
+    /// Ends it for everybody: requests under way fail in the kernel even if the disk never answers them, and so does whatever those ask for who have the file open.
+    /// It leaves the mount table, unless that fails. Where only `fusermount3` may unmount, this is [`unmount`](Self::unmount), lazily.
+    ///
+    /// # Errors
+    /// * [`Error::Io`](cmkit::Error::Io): the system's.
+    pub(crate) fn abort(&mut self) -> Result<()> {
+        self.stop();
+        self.cut_off()?;
+        self.unmount(Lazily::Yes)
+    }
+
+    /// The same, but it stays in the mount table for as long as something is mounted from its file.
+    pub(crate) fn cut_off(&self) -> Result<()> {
+        if self.session.is_some() && self.origin.is_here() && self.is_on_top()? {
+            crate::mount::abort(&self.dir);
         }
         Ok(())
+    }
+
+    fn is_on_top(&self) -> Result<bool> {
+        let table = table::read()?;
+        let on_top = table.on_top(&self.dir);
+        Ok(on_top
+            .is_some_and(|m| m.kind.starts_with("fuse") && m.source == Path::new(&self.source)))
     }
 
     /// From now on every request fails with `EIO` and none reaches the disk; those under way end.
@@ -124,12 +162,7 @@ impl FuseMount {
 
 impl Drop for FuseMount {
     fn drop(&mut self) {
-        if self.origin.is_here() {
-            let _ = self.unmount(Lazily::Yes);
-        } else {
-            // It would unmount what the parent still uses.
-            std::mem::forget(self.session.take());
-        }
+        let _ = self.unmount(Lazily::Yes);
     }
 }
 
@@ -150,43 +183,16 @@ fn take_away(dir: &Path, lazily: Lazily) -> Result<()> {
     crate::mount::unmount_once(dir, flags)
 }
 
-fn is_ours(mount: &table::Entry) -> bool {
-    mount.kind.starts_with("fuse") && mount.source == Path::new(SOURCE)
+/// What the mount table calls the file of a volume that a job has.
+pub(crate) fn source_of(volume: &str) -> String {
+    format!("{SOURCE}-{volume}")
 }
 
-fn config(read_only: bool) -> Config {
+fn config() -> Config {
     let mut config = Config::default();
-    config.mount_options = vec![
-        MountOption::FSName(SOURCE.into()),
-        MountOption::DefaultPermissions,
-        MountOption::NoDev,
-        MountOption::NoSuid,
-        MountOption::NoExec,
-        MountOption::NoAtime,
-    ];
-    if read_only {
-        config.mount_options.push(MountOption::RO);
-    }
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     // More than the cores only take turns; with one, a disk that waits would have everybody wait.
     config.n_threads = Some(cores.clamp(2, MAX_THREADS));
     config.clone_fd = true;
     config
-}
-
-/// A sentence for what fuser says: the system's error or, without a number, what `fusermount3` said.
-fn cannot_mount(dir: &Path, error: io::Error) -> Error {
-    let why = if fs::metadata("/dev/fuse").is_err() {
-        "this system has no /dev/fuse (load the kernel's module `fuse`, or give the device to the container)".into()
-    } else if error.raw_os_error().is_none() || error.kind() == io::ErrorKind::PermissionDenied {
-        format!("this user may not use FUSE (be root, or install Debian's package fuse3): {error}")
-    } else {
-        return io_at("mount", dir, error);
-    };
-    Error::NotPermitted {
-        problem: format!(
-            "{}: can't mount a disk's file: {why}; or serve the disk over NBD, which needs neither",
-            dir.display()
-        ),
-    }
 }

@@ -2,9 +2,11 @@
 
 mod begin;
 mod end;
+mod files;
 mod front;
 mod recover;
 mod spec;
+mod steps;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -56,7 +58,7 @@ impl JobScratch {
     /// Everything is written down in `state` before it is taken, and undone again if this fails.
     ///
     /// # Errors
-    /// * [`Error::Busy`](cmkit::Error::Busy): a job of that name runs; the device is mounted or in use.
+    /// * [`Error::Busy`](cmkit::Error::Busy): a job of that name runs, or died and something that it left is still in use; the device is mounted or in use.
     /// * [`Error::AlreadyExists`](cmkit::Error::AlreadyExists): something is on the device; the file exists.
     /// * [`Error::NotPermitted`](cmkit::Error::NotPermitted): mounting needs root.
     /// * [`Error::InvalidArgument`](cmkit::Error::InvalidArgument): a size or name that can't be.
@@ -114,7 +116,7 @@ impl JobScratch {
     ///
     /// # Errors
     /// * [`Error::InvalidState`](cmkit::Error::InvalidState): a forked child's; nothing was done.
-    /// * [`Error::Io`](cmkit::Error::Io): the record can't be written. The key is destroyed, and everything was tried.
+    /// * [`Error::Io`](cmkit::Error::Io): the record can't be written. The key is destroyed, and everything was tried; [`recover`] writes the record later.
     pub fn end(mut self, deadline: Duration) -> Result<ErasureRecord> {
         self.finish(deadline, "ended")
     }
@@ -150,5 +152,7 @@ impl fmt::Debug for JobScratch {
     }
 }
 
+#[cfg(test)]
+mod crash_tests;
 #[cfg(test)]
 mod tests;

@@ -39,6 +39,9 @@ pub use nbd::{NbdServer, NbdServerBuilder, NbdStats};
 pub use plain::PlainDevice;
 pub use protect::{MemoryPolicy, Protection, protect_process};
 pub use record::{Discard, ErasureRecord};
-pub use state::{BackingPlace, Claim, JobEntry, JobState, Liveness, LoopState, Owner, StateDir};
+pub use state::{
+    BackingPlace, Claim, CreatedFile, FileIdentity, JobEntry, JobState, Liveness, LoopState, Owner,
+    StateDir,
+};
 pub use time::UtcTime;
 pub use volume::{Volume, VolumeMode, VolumeSpec, VolumeStats};

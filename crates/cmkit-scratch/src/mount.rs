@@ -210,6 +210,16 @@ pub fn check_permitted() -> Result<()> {
     Ok(())
 }
 
+/// Has every request to a FUSE file system fail, now and from now on; it stays where it is if it is in use. Best effort: only root may.
+pub(crate) fn abort(dir: &Path) {
+    let _ = rustix::mount::unmount(dir, UnmountFlags::NOFOLLOW | UnmountFlags::FORCE);
+}
+
+/// Whether what is seen at `dir` is from `source`.
+pub(crate) fn is_mounted(dir: &Path, source: &Path) -> Result<bool> {
+    Ok(mounted(dir, source)?.is_some())
+}
+
 /// One attempt for a file system that is ours in any case.
 pub(crate) fn unmount_once(dir: &Path, flags: UnmountFlags) -> Result<()> {
     match rustix::mount::unmount(dir, flags) {

@@ -27,6 +27,7 @@ use self::export::Export;
 use self::protocol::STRING_MAX;
 use self::server::{Shared, value};
 use self::socket::BoundSocket;
+pub(crate) use self::socket::remove_stale;
 use crate::device::BlockDevice;
 
 const MAX_CONNECTIONS: usize = 64;
@@ -128,9 +129,10 @@ impl NbdServer {
         let mut accepting = accepting.unwrap_or_else(PoisonError::into_inner);
         if let Some(thread) = accepting.take() {
             self.shared.stop(&self.socket.listener);
+            // Before the wait for a device that may never answer.
+            self.socket.remove();
             // What panicked there has been said.
             let _ = thread.join();
-            self.socket.remove();
         }
     }
 

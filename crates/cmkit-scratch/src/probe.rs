@@ -146,7 +146,7 @@ fn number_of(path: &Path) -> Option<(u32, u32)> {
 }
 
 /// What libblkid knows of it: "an ext4 file system labelled \"x\"".
-fn signature(path: &Path) -> Result<Option<String>> {
+pub(crate) fn signature(path: &Path) -> Result<Option<String>> {
     let args = ["--probe", "--output", "export"].map(Path::new);
     let output = program::output("blkid", &[&args[..], &[path]].concat())?;
     match output.status.code() {

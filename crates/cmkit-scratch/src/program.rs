@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
@@ -23,11 +24,33 @@ const PACKAGES: &[(&str, &str)] = &[
 
 /// Runs a program to its end, without input, in the C locale.
 pub(crate) fn output<A: AsRef<OsStr>>(name: &'static str, args: &[A]) -> Result<Output> {
-    let mut command = Command::new(find(name)?);
-    command.args(args).stdin(Stdio::null());
-    command.env_clear().env("PATH", PATH).env("LC_ALL", "C");
-    let output = command.output();
+    let mut command = command(name, args)?;
+    let output = command.stdin(Stdio::null()).output();
     output.map_err(|error| io_at("run", Path::new(name), error))
+}
+
+fn command<A: AsRef<OsStr>>(name: &'static str, args: &[A]) -> Result<Command> {
+    let mut command = Command::new(find(name)?);
+    command.args(args).env_clear();
+    command.env("PATH", PATH).env("LC_ALL", "C");
+    Ok(command)
+}
+
+/// The same as [`run`], with a descriptor as its standard input and a variable in its environment.
+pub(crate) fn run_with<A: AsRef<OsStr>>(
+    name: &'static str,
+    args: &[A],
+    input: OwnedFd,
+    (variable, value): (&str, &str),
+    subject: &Path,
+) -> Result<()> {
+    let mut command = command(name, args)?;
+    let output = command.stdin(input).env(variable, value).output();
+    let output = output.map_err(|error| io_at("run", Path::new(name), error))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(failed(name, subject, &output))
 }
 
 /// Runs a program on `subject`; what it says on success.

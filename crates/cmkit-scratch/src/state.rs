@@ -9,10 +9,11 @@ use std::path::{Path, PathBuf};
 use cmkit::Result;
 
 use self::lock::Holder;
+use crate::failure::io_at;
 use crate::private::{check_dir, check_name, json_names, private_dir, read_json};
 
 pub use self::claim::Claim;
-pub use self::job::{BackingPlace, JobState, LoopState, Owner};
+pub use self::job::{BackingPlace, CreatedFile, FileIdentity, JobState, LoopState, Owner};
 
 /// A directory that knows every job with a scratch disk: which are running, and what those held that died.
 ///
@@ -65,6 +66,8 @@ impl StateDir {
     /// * [`Error::InvalidArgument`](cmkit::Error::InvalidArgument): it isn't a directory.
     /// * [`Error::Io`](cmkit::Error::Io): it can't be looked at or made.
     pub fn open(path: &Path) -> Result<Self> {
+        // Names in states and records are of use wherever one is.
+        let path = &std::path::absolute(path).map_err(|e| io_at("find", path, e))?;
         private_dir(path)?;
         let jobs = path.join("jobs");
         private_dir(&jobs)?;

@@ -112,9 +112,12 @@ impl Volume {
         }
     }
 
-    /// Whether its key was destroyed.
+    /// Whether its key was destroyed. In a forked child, where it can't be used: always.
     #[must_use]
     pub fn is_destroyed(&self) -> bool {
+        if self.disk.check_process().is_err() {
+            return true;
+        }
         match &self.disk.cipher {
             Cipher::Ephemeral(disk) => disk.is_destroyed(),
             Cipher::Xts(disk) => disk.key.is_destroyed(),
@@ -288,8 +291,9 @@ impl BlockDevice for Volume {
         written
     }
 
+    /// Also when the keys were taken away: what was written before is ciphertext, and stays.
     fn flush(&self) -> Result<()> {
-        self.disk.check()?;
+        self.disk.check_process()?;
         self.disk.flush()
     }
 

@@ -6,7 +6,7 @@ mod common;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -336,6 +336,33 @@ fn an_open_file_is_busy_and_a_lazy_unmount_is_not() {
     fuse.unmount(Lazily::Yes).unwrap();
     assert!(fs::read_dir(room.path()).unwrap().next().is_none());
     file.read_exact_at(&mut [0; 5], 0).unwrap();
+}
+
+#[test]
+fn what_is_mounted_below_stays() {
+    if !common::need_root() {
+        return;
+    }
+    for lazily in [Lazily::No, Lazily::Yes] {
+        let room = tempfile::tempdir().unwrap();
+        common::run_program(
+            "mount",
+            &["-t", "tmpfs", "somebodys"]
+                .map(Path::new)
+                .into_iter()
+                .chain([room.path()])
+                .collect::<Vec<_>>(),
+        );
+        let mut fuse = FuseMount::start(memory(MIB), room.path()).unwrap();
+        let open = (lazily == Lazily::Yes).then(|| File::open(fuse.file()).unwrap());
+        fuse.unmount(lazily).unwrap();
+        drop(fuse);
+        let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
+        let stays = table.contains(room.path().to_str().unwrap());
+        drop(open);
+        common::run_program("umount", &[room.path()]);
+        assert!(stays, "{lazily:?}");
+    }
 }
 
 #[test]

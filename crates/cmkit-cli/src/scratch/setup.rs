@@ -4,7 +4,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use cmkit::{Error, ErrorKind};
-use cmkit_scratch::{ErasureRecord, Expose, JobScratch, MemoryPolicy, StateDir, protect_process};
+use cmkit_scratch::{
+    BackingPlace, ErasureRecord, Expose, JobScratch, MemoryPolicy, StateDir, protect_process,
+};
 
 use super::disk::{Disk, Keys};
 use super::tell::{self, discreet, failure};
@@ -62,7 +64,10 @@ impl Setup {
     }
 
     pub(super) fn cannot_begin(&self, error: &Error, keys: &Keys) -> Failure {
-        if let (Error::AlreadyExists { what }, false) = (error.root(), is_discreet()) {
+        // Of what is found on a device or in a file the sentence says where; `--force` is for nothing else.
+        if let (Error::AlreadyExists { what }, false) = (error.root(), is_discreet())
+            && what.contains(" on /")
+        {
             return failure(error).saying(&format!(
                 "{what}: there is something already; if it may be lost, add `--force`"
             ));
@@ -76,9 +81,12 @@ impl Setup {
 
     /// Ends the job, and tells what became of it.
     pub(super) fn end(&self, job: JobScratch, how: &str) -> Result {
-        let record = job.end_with(self.grace, how).map_err(|e| {
-            failure(&e).and("the disk's key is destroyed, and that couldn't be written down")
-        })?;
+        let trouble = match job.state().backing {
+            BackingPlace::Kept { .. } => "what was written last may not be on the volume",
+            _ => "the disk's key is destroyed, and that couldn't be written down",
+        };
+        let record = job.end_with(self.grace, how);
+        let record = record.map_err(|e| failure(&e).and(trouble))?;
         self.tell(&record)
     }
 

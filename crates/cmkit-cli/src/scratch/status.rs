@@ -87,7 +87,7 @@ fn place(state: &JobState) -> String {
 fn ciphertext(place: &BackingPlace) -> String {
     match place {
         BackingPlace::File { path }
-        | BackingPlace::Device { path }
+        | BackingPlace::Device { path, .. }
         | BackingPlace::Kept { path } => path.display().to_string(),
         BackingPlace::Anonymous { dir } => format!("a nameless file in {}", dir.display()),
         BackingPlace::Memory => "memory".to_owned(),

@@ -86,9 +86,11 @@ pub(super) fn erased(record: &ErasureRecord, file: Option<&Path>, quiet: bool) -
     let saved = file.map_or(Ok(()), |path| save(record, path));
     if !problems.is_empty() {
         warn(&problems);
-        return Err(Failure::other(
-            "the disk's key is destroyed, and something is left that couldn't be taken away; `cmkit scratch recover` tries again",
-        ));
+        return Err(Failure::other(if record.left_behind.is_empty() {
+            "the disk's key is destroyed, but its room wasn't given back: what is there can't be read, and stays until it is overwritten"
+        } else {
+            "the disk's key is destroyed, and something is left that couldn't be taken away; `cmkit scratch recover` tries again"
+        }));
     }
     saved
 }

@@ -96,6 +96,18 @@ impl DeviceBacking {
         self.sector
     }
 
+    /// The system's number for this disk, which no other one gets until the machine starts again.
+    pub(crate) fn sequence(&self) -> Option<u64> {
+        let dir = format!(
+            "/sys/dev/block/{}",
+            numbers(self.file.metadata().ok()?.rdev())
+        );
+        // A partition's is its disk's.
+        let mut files = ["diskseq", "../diskseq"].iter();
+        let text = files.find_map(|file| fs::read_to_string(format!("{dir}/{file}")).ok())?;
+        text.trim().parse().ok()
+    }
+
     fn check_writable(&self) -> io::Result<()> {
         match self.access {
             Access::ReadWrite => Ok(()),

@@ -249,7 +249,7 @@ impl Backing for FileBacking {
     }
 }
 
-pub(super) fn punch_hole(file: &File, offset: u64, len: u64) -> io::Result<Punched> {
+pub(crate) fn punch_hole(file: &File, offset: u64, len: u64) -> io::Result<Punched> {
     if len == 0 {
         return Ok(Punched::Yes);
     }

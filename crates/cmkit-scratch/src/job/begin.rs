@@ -4,25 +4,28 @@ use std::fs;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use cmkit::{Error, Result};
 
 use super::JobScratch;
 use super::end::RECORDS;
+use super::files::{self, Left, remove_created};
 use super::front::Front;
-use super::recover::clean_up;
+use super::recover::cleaned;
 use super::spec::{Expose, JobSpec, Occupied, Place};
+use super::steps::step;
 use crate::backing::{Access, Backing, DeviceBacking, FileBacking, MemoryBacking};
 use crate::device::BlockDevice;
 use crate::failure::{invalid, io_at};
 use crate::file_system::{Content, FileSystem};
-use crate::fuse::FuseMount;
+use crate::fuse::{self, FuseMount};
 use crate::loop_device::LoopDevice;
 use crate::mount::{self, Mount};
 use crate::nbd::NbdServer;
 use crate::origin::Origin;
 use crate::probe;
-use crate::state::{BackingPlace, Claim, JobState, LoopState, StateDir};
+use crate::state::{BackingPlace, Claim, CreatedFile, JobState, LoopState, StateDir};
 use crate::volume::{Volume, VolumeMode};
 
 pub(super) fn begin(
@@ -34,37 +37,16 @@ pub(super) fn begin(
     if matches!(expose, Expose::Mount { .. }) {
         mount::check_permitted()?;
     }
-    let (claim, records) = claim_clean(dir, job)?;
-    let mut state = JobState::new(job);
-    state.mode = spec.volume.mode().name().to_owned();
-    state.backing = backing_place(&spec.place);
-    if let Place::File(path) = &spec.place {
-        refuse_existing(path)?;
-        state.created_files.push(path.clone());
-    }
-    claim.save(&state)?;
-    let made = make_volume(spec, &mut state);
-    let volume = match made {
-        Ok(volume) => Arc::new(volume),
+    let place = absolute(&spec.place)?;
+    let records = dir.path().join(RECORDS);
+    let claim = claim(dir, job, &records)?;
+    match make(&claim, job, spec, &place) {
+        Ok((state, volume)) => exposed(dir, claim, state, volume, records, expose),
         Err(error) => {
-            // Nothing but perhaps a file of this name was made.
-            remove_files(&state.created_files);
             claim.release()?;
-            return Err(error);
+            Err(error)
         }
-    };
-    claim.save(&state)?;
-    // From here on dropping it undoes everything.
-    let mut job = JobScratch {
-        volume,
-        front: Front::Nothing,
-        claim: Some(claim),
-        state,
-        records,
-        origin: Origin::here(),
-    };
-    job.expose(dir, expose)?;
-    Ok(job)
+    }
 }
 
 pub(super) fn begin_kept(
@@ -77,14 +59,25 @@ pub(super) fn begin_kept(
     if matches!(expose, Expose::Mount { .. }) {
         mount::check_permitted()?;
     }
-    let (claim, records) = claim_clean(dir, job)?;
+    let records = dir.path().join(RECORDS);
+    let path = std::path::absolute(path).map_err(|e| io_at("find", path, e))?;
+    let claim = claim(dir, job, &records)?;
     let mut state = JobState::new(job);
     state.mode = volume.mode().name().to_owned();
-    state.backing = BackingPlace::Kept {
-        path: std::path::absolute(path).map_err(|e| io_at("find", path, e))?,
-    };
+    state.backing = BackingPlace::Kept { path };
     describe(&volume, &mut state);
-    claim.save(&state)?;
+    exposed(dir, claim, state, volume, records, expose)
+}
+
+/// The job, once it is exposed. If that fails everything is undone.
+fn exposed(
+    dir: &StateDir,
+    claim: Claim,
+    state: JobState,
+    volume: Volume,
+    records: PathBuf,
+    expose: &Expose,
+) -> Result<JobScratch> {
     let mut job = JobScratch {
         volume: Arc::new(volume),
         front: Front::Nothing,
@@ -93,21 +86,18 @@ pub(super) fn begin_kept(
         records,
         origin: Origin::here(),
     };
-    job.expose(dir, expose)?;
-    Ok(job)
-}
-
-/// The job's claim, once what a dead owner of it left is cleaned up; and where records go.
-fn claim_clean(dir: &StateDir, job: &str) -> Result<(Claim, PathBuf)> {
-    let claim = dir.claim(job)?;
-    let records = dir.path().join(RECORDS);
-    if let Some(left_behind) = claim.left_behind() {
-        let record = clean_up(left_behind);
-        if !left_behind.is_kept() {
-            record.save(&records)?;
+    step();
+    let begun = job.save().and_then(|()| {
+        step();
+        job.expose(dir, expose)
+    });
+    match begun {
+        Ok(()) => Ok(job),
+        Err(error) => {
+            let _ = job.finish(Duration::ZERO, "its disk couldn't be exposed");
+            Err(error)
         }
     }
-    Ok((claim, records))
 }
 
 fn describe(volume: &Volume, state: &mut JobState) {
@@ -116,11 +106,66 @@ fn describe(volume: &Volume, state: &mut JobState) {
     state.keys = volume.key_ids().iter().map(ToString::to_string).collect();
 }
 
+/// The job's name, and what somebody left who had it taken away.
+fn claim(dir: &StateDir, job: &str, records: &Path) -> Result<Claim> {
+    let claim = dir.claim(job)?;
+    let Some(left_behind) = claim.left_behind() else {
+        return Ok(claim);
+    };
+    let (record, again) = cleaned(left_behind, records)?;
+    if again {
+        return Err(Error::Busy {
+            problem: format!(
+                "an earlier job {job} has left something: {}; end that, or use another name",
+                record.left_behind.join("; ")
+            ),
+        });
+    }
+    // Cleaned up once: whatever has those names from now on is somebody's.
+    claim.release()?;
+    dir.claim(job)
+}
+
+/// Names that are of use wherever one is.
+fn absolute(place: &Place) -> Result<Place> {
+    let absolute = |path: &Path| std::path::absolute(path).map_err(|e| io_at("find", path, e));
+    Ok(match place {
+        Place::Dir(dir) => Place::Dir(absolute(dir)?),
+        Place::File(path) => Place::File(absolute(path)?),
+        Place::Device(path, occupied) => Place::Device(absolute(path)?, *occupied),
+        Place::Memory => Place::Memory,
+    })
+}
+
+/// Makes the volume. If that fails nothing is left.
+fn make(claim: &Claim, job: &str, spec: &JobSpec, place: &Place) -> Result<(JobState, Volume)> {
+    let mut state = JobState::new(job);
+    state.mode = spec.volume.mode().name().to_owned();
+    state.backing = backing_place(place);
+    state.size = spec.size.unwrap_or(0);
+    if let Place::File(path) = place {
+        refuse_existing(path)?;
+        state.created_files.push(CreatedFile::planned(path.clone()));
+    }
+    step();
+    claim.save(&state)?;
+    step();
+    let backing = make_backing(spec, place, &mut state)?;
+    step();
+    let made = Volume::create(backing, &spec.volume);
+    let volume = made.inspect_err(|_| remove_created(&state, &mut Left::default()))?;
+    describe(&volume, &mut state);
+    Ok((state, volume))
+}
+
 fn backing_place(place: &Place) -> BackingPlace {
     match place {
         Place::Dir(dir) => BackingPlace::Anonymous { dir: dir.clone() },
         Place::File(path) => BackingPlace::File { path: path.clone() },
-        Place::Device(path, _) => BackingPlace::Device { path: path.clone() },
+        Place::Device(path, _) => BackingPlace::Device {
+            path: path.clone(),
+            sequence: None,
+        },
         Place::Memory => BackingPlace::Memory,
     }
 }
@@ -136,31 +181,34 @@ fn refuse_existing(path: &Path) -> Result<()> {
     }
 }
 
-fn make_volume(spec: &JobSpec, state: &mut JobState) -> Result<Volume> {
+fn make_backing(spec: &JobSpec, place: &Place, state: &mut JobState) -> Result<Box<dyn Backing>> {
     let size = || {
         spec.size
             .ok_or_else(|| invalid("a scratch disk that isn't a whole device needs a size"))
     };
-    let backing: Box<dyn Backing> = match &spec.place {
+    Ok(match place {
         Place::Dir(dir) => Box::new(FileBacking::anonymous(dir, size()?)?),
-        Place::File(path) => Box::new(FileBacking::create(path, size()?)?),
-        Place::Memory => {
-            let size = usize::try_from(size()?)
-                .map_err(|_| invalid("a disk in memory is larger than that can be"))?;
-            Box::new(MemoryBacking::new(size))
+        Place::File(path) => {
+            let backing = FileBacking::create(path, size()?)?;
+            for file in &mut state.created_files {
+                file.identity = files::identity(&file.path);
+            }
+            Box::new(backing)
         }
+        Place::Memory => Box::new(MemoryBacking::try_new(size()?)?),
         Place::Device(path, occupied) => {
             if *occupied == Occupied::Refuse {
                 probe::check(path)?;
             }
             let device = DeviceBacking::open(path, Access::ReadWrite)?;
             check_device_size(path, device.len(), spec.size)?;
+            state.backing = BackingPlace::Device {
+                path: path.clone(),
+                sequence: device.sequence(),
+            };
             Box::new(device)
         }
-    };
-    let volume = Volume::create(backing, &spec.volume)?;
-    describe(&volume, state);
-    Ok(volume)
+    })
 }
 
 /// A disk on a device has all of it.
@@ -174,20 +222,14 @@ fn check_device_size(path: &Path, len: u64, size: Option<u64>) -> Result<()> {
     }
 }
 
-fn remove_files(files: &[PathBuf]) {
-    for file in files {
-        let _ = fs::remove_file(file);
-    }
-}
-
 impl JobScratch {
-    fn save(&self) -> Result<()> {
+    pub(super) fn save(&self) -> Result<()> {
         self.claim
             .as_ref()
             .map_or(Ok(()), |claim| claim.save(&self.state))
     }
 
-    fn expose(&mut self, dir: &StateDir, expose: &Expose) -> Result<()> {
+    pub(super) fn expose(&mut self, dir: &StateDir, expose: &Expose) -> Result<()> {
         match expose {
             Expose::Nothing => Ok(()),
             Expose::Nbd(socket) => self.serve(socket),
@@ -212,9 +254,11 @@ impl JobScratch {
         self.state.socket = Some(socket.clone());
         self.save()?;
         let description = format!("cmkit scratch disk of job {}", self.state.job);
+        step();
         let server = NbdServer::builder(self.device())
             .description(description)
             .start(&socket)?;
+        step();
         self.front = Front::Nbd(server);
         Ok(())
     }
@@ -223,7 +267,10 @@ impl JobScratch {
         let at = self.directory(dir, "fuse", at)?;
         self.state.fuse_dir = Some(at.clone());
         self.save()?;
-        let file = FuseMount::start(self.device(), &at)?;
+        step();
+        let source = fuse::source_of(&self.state.volume);
+        let file = FuseMount::start_as(self.device(), &at, source)?;
+        step();
         let path = file.file();
         self.front = Front::File { file, path };
         Ok(())
@@ -249,7 +296,9 @@ impl JobScratch {
         };
         self.state.loop_device = Some(intent);
         self.save()?;
+        step();
         let device = LoopDevice::attach(&file)?;
+        step();
         self.state.loop_device = Some(LoopState {
             path: Some(device.path().to_owned()),
             backing_file: file,
@@ -262,10 +311,13 @@ impl JobScratch {
             VolumeMode::Ephemeral(_) => Content::Zeros,
             VolumeMode::Xts(_) => Content::Unknown,
         };
+        step();
         if !self.state.is_kept() {
             file_system.make(&loop_path, content)?;
         }
+        step();
         let mount = Mount::new(&loop_path, &at, file_system)?;
+        step();
         let root = mount.dir().to_owned();
         self.front.add_mount(mount);
         if let Some((user, group)) = owner {
@@ -284,6 +336,7 @@ impl JobScratch {
         let own = parent.join(&self.state.job);
         self.state.created_dirs.push(own.clone());
         self.save()?;
+        step();
         for dir in [&parent, &own] {
             match fs::DirBuilder::new().mode(0o700).create(dir) {
                 Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::fuse::FuseMount;
 use crate::loop_device::LoopDevice;
-use crate::mount::{Lazily, Mount};
+use crate::mount::Mount;
 use crate::nbd::NbdServer;
 
 /// For what ends at once unless a backing hangs.
@@ -80,19 +80,21 @@ impl Front {
         match self {
             Self::Nothing => Vec::new(),
             Self::Nbd(server) => stop(server),
-            Self::File { file, .. } => unmount_file(file),
+            Self::File { mut file, .. } => unmount_file(&mut file),
             Self::Mounted(Mounted {
                 mut mount,
                 mut device,
-                file,
+                mut file,
             }) => {
                 let mut left = Vec::new();
+                // Before anything else is written: a backing that hangs would keep the rest waiting.
+                file.stop();
+                left.extend(file.cut_off().err().map(|e| e.to_string()));
                 let lazily = mount.as_mut().map(Mount::unmount_lazily);
                 left.extend(lazily.and_then(Result::err).map(|e| e.to_string()));
-                file.stop();
                 let detached = device.detach(Instant::now() + MOMENT);
                 left.extend(detached.err().map(|e| e.to_string()));
-                left.extend(unmount_file(file));
+                left.extend(unmount_file(&mut file));
                 left
             }
         }
@@ -118,8 +120,7 @@ fn stop(server: NbdServer) -> Vec<String> {
     }
 }
 
-fn unmount_file(mut file: FuseMount) -> Vec<String> {
-    file.stop();
-    let unmounted = file.unmount(Lazily::Yes);
+fn unmount_file(file: &mut FuseMount) -> Vec<String> {
+    let unmounted = file.abort();
     unmounted.err().map(|e| e.to_string()).into_iter().collect()
 }

@@ -19,7 +19,7 @@ use crate::aligned::AlignedBuffer;
 const WORKERS: usize = 16;
 /// Requests of a connection that wait or are being carried out.
 const REQUESTS: usize = 64;
-/// Bytes of payload of these; one request may have them all.
+/// Bytes of payload of these, and of replies that are in memory as a whole; one request may have them all.
 const PAYLOAD: usize = ACCEPTED_MAX as usize;
 /// Bytes of a payload's memory that is kept for the next one, and how many such.
 const KEPT: usize = 1 << 20;
@@ -28,6 +28,8 @@ const KEPT_COUNT: usize = 16;
 struct Job {
     request: Request,
     payload: Option<AlignedBuffer>,
+    /// Bytes of memory that it takes.
+    room: usize,
 }
 
 #[derive(Default)]
@@ -101,9 +103,11 @@ fn receive<'a>(
             },
             _ => 0,
         };
+        let room = payload.max(session.reply_room(&request));
         let mut job = Job {
             request,
-            payload: pool.enter(payload),
+            payload: pool.enter(payload, room),
+            room,
         };
         if let Some(data) = &mut job.payload {
             input.fill(&mut data[..payload])?;
@@ -168,7 +172,9 @@ impl Drop for CloseOnPanic<'_> {
 }
 
 fn carry_out(session: &Session<'_>, job: &mut Job, replies: &mut Replies<'_>) -> io::Result<()> {
-    let Job { request, payload } = job;
+    let Job {
+        request, payload, ..
+    } = job;
     match payload {
         Some(data) => {
             count(&session.export.counters.requests, 1);
@@ -186,14 +192,14 @@ impl Pool {
     }
 
     /// Waits until another request has room, and gives it memory for its payload.
-    fn enter(&self, payload: usize) -> Option<AlignedBuffer> {
+    fn enter(&self, payload: usize, room: usize) -> Option<AlignedBuffer> {
         let full = |state: &mut State| {
-            state.in_flight >= REQUESTS || (state.payload > 0 && state.payload + payload > PAYLOAD)
+            state.in_flight >= REQUESTS || (state.payload > 0 && state.payload + room > PAYLOAD)
         };
         let waited = self.room.wait_while(self.lock(), full);
         let mut state = waited.unwrap_or_else(PoisonError::into_inner);
         state.in_flight += 1;
-        state.payload += payload;
+        state.payload += room;
         if payload == 0 {
             return None;
         }
@@ -228,13 +234,47 @@ impl Pool {
     fn leave(&self, job: Job) {
         let mut state = self.lock();
         state.in_flight = state.in_flight.saturating_sub(1);
-        if let Some(payload) = job.payload {
-            state.payload = state.payload.saturating_sub(job.request.bytes());
-            if payload.len() <= KEPT && state.kept.len() < KEPT_COUNT {
-                state.kept.push(payload);
-            }
+        state.payload = state.payload.saturating_sub(job.room);
+        if let Some(payload) = job.payload
+            && payload.len() <= KEPT
+            && state.kept.len() < KEPT_COUNT
+        {
+            state.kept.push(payload);
         }
         drop(state);
         self.room.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn large_replies_take_turns() {
+        let pool = Pool::default();
+        let read = |room| {
+            let request = Request {
+                flags: 0,
+                command: cmd::READ,
+                cookie: 0,
+                offset: 0,
+                len: 0,
+            };
+            Job {
+                request,
+                payload: pool.enter(0, room),
+                room,
+            }
+        };
+        let first = read(PAYLOAD);
+        thread::scope(|scope| {
+            let second = scope.spawn(|| pool.leave(read(1)));
+            assert_eq!(pool.lock().payload, PAYLOAD);
+            pool.leave(first);
+            second.join().unwrap();
+        });
+        let state = pool.lock();
+        assert_eq!((state.payload, state.in_flight), (0, 0));
     }
 }

@@ -107,6 +107,10 @@ impl Shared {
         }
         let stream = Arc::new(stream);
         let mut state = self.lock();
+        if state.stopping {
+            // Nobody would end it.
+            return None;
+        }
         let full = state.clients.len() - state.refusals >= self.max_connections;
         if full {
             count(&self.refused, 1);
@@ -218,4 +222,25 @@ impl Drop for Leave {
 /// A counter's value.
 pub(super) fn value(counter: &AtomicU64) -> u64 {
     counter.load(Ordering::Relaxed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{MemoryBacking, PlainDevice};
+
+    #[test]
+    fn a_client_that_comes_during_a_stop_is_let_go() {
+        let disk = Arc::new(PlainDevice::new(MemoryBacking::new(4096)));
+        let uid = rustix::process::geteuid().as_raw();
+        let export = Export::new(disk, String::new(), String::new());
+        let shared = Arc::new(Shared::new(export, 1, uid));
+        let dir = tempfile::tempdir().unwrap();
+        let listener = UnixListener::bind(dir.path().join("nbd")).unwrap();
+        // Accepted before, admitted after.
+        let (_client, stream) = UnixStream::pair().unwrap();
+        shared.stop(&listener);
+        assert!(shared.admit(stream).is_none());
+        assert_eq!(shared.connections(), 0);
+    }
 }

@@ -32,6 +32,16 @@ impl Session<'_> {
         request.check(self.export, structured, allocation)
     }
 
+    /// Bytes of memory that a reply takes beyond what each thread has: of a read that isn't cut into pieces.
+    pub(super) fn reply_room(&self, request: &Request) -> usize {
+        let is_cut = self.agreement.structured && !request.has(flag::DF);
+        if request.command == cmd::READ && !is_cut && self.check(request).is_ok() {
+            request.bytes()
+        } else {
+            0
+        }
+    }
+
     /// Carries out a request that is no write and no disconnect, and replies.
     pub(super) fn execute(&self, request: &Request, replies: &mut Replies<'_>) -> io::Result<()> {
         count(&self.export.counters.requests, 1);

@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
@@ -13,8 +13,9 @@ use std::time::{Duration, Instant};
 
 use cmkit::{Error, Result};
 use rustix::fs::{FlockOperation, Mode, OFlags, fchmod, flock};
+use rustix::io::Errno;
 use rustix::net::{
-    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with,
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with,
 };
 
 /// Bytes in a socket's path: what the system's address has room for, without the zero at its end.
@@ -109,25 +110,53 @@ fn check_stale(path: &Path) -> Result<()> {
     match fs::symlink_metadata(path) {
         Ok(found) if !found.file_type().is_socket() => {
             return Err(Error::AlreadyExists {
-                what: format!("{} is no socket; it", path.display()),
+                what: format!("{}, which is no socket,", path.display()),
             });
         }
         Ok(_) => {}
         Err(_) => return Ok(()),
     }
-    let problem = match UnixStream::connect(path) {
-        Ok(_) => format!(
+    let problem = match is_served(path) {
+        Ok(true) => format!(
             "{}: somebody serves at this socket already; stop that server or choose another path",
             path.display()
         ),
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => return Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Ok(false) => return Ok(()),
         Err(error) => format!(
             "{}: there is a socket and it can't be told whether somebody serves there ({error}); remove it or choose another path",
             path.display()
         ),
     };
     Err(Error::Busy { problem })
+}
+
+/// Whether somebody listens at a socket. Never waits: not for one whose queue is full either.
+fn is_served(path: &Path) -> Result<bool, Errno> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    match connect(&socket, &SocketAddrUnix::new(path)?) {
+        Ok(()) | Err(Errno::AGAIN) => Ok(true),
+        Err(Errno::CONNREFUSED | Errno::NOENT) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Removes a socket that nobody listens on any more. Anything else: nothing.
+pub(crate) fn remove_stale(path: &Path) -> Result<()> {
+    let is_socket = |path| fs::symlink_metadata(path).is_ok_and(|m| m.file_type().is_socket());
+    if !is_socket(path) {
+        return Ok(());
+    }
+    // One that begins looks like one that has ended.
+    let _turn = wait_for_turn(path)?;
+    let cannot = |error: io::Error| crate::failure::io_at("remove", path, error);
+    match is_served(path) {
+        // Of another kind: not ours.
+        Ok(true) | Err(Errno::PROTOTYPE) => Ok(()),
+        Ok(false) if !is_socket(path) => Ok(()),
+        Ok(false) => fs::remove_file(path).map_err(cannot),
+        Err(error) => Err(cannot(error.into())),
+    }
 }
 
 /// Waits for the turn to start a server in this directory; it ends when the file is closed. Where the directory can't be opened there are no turns.
@@ -148,10 +177,10 @@ fn wait_for_turn(path: &Path) -> Result<Option<File>> {
     loop {
         match flock(&directory, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => return Ok(Some(directory)),
-            Err(rustix::io::Errno::WOULDBLOCK) if Instant::now() < deadline => {
+            Err(Errno::WOULDBLOCK) if Instant::now() < deadline => {
                 thread::sleep(Duration::from_millis(10));
             }
-            Err(rustix::io::Errno::WOULDBLOCK) => {
+            Err(Errno::WOULDBLOCK) => {
                 return Err(Error::Busy {
                     problem: format!(
                         "{}: another process holds a lock on this directory, in which the socket is to be; choose another one",
@@ -162,5 +191,43 @@ fn wait_for_turn(path: &Path) -> Result<Option<File>> {
             // A file system without locks.
             Err(_) => return Ok(None),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::UnixDatagram;
+
+    #[test]
+    fn only_a_socket_that_nobody_listens_on_is_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name| dir.path().join(name);
+        remove_stale(&at("none")).unwrap();
+        fs::write(at("file"), "").unwrap();
+        drop(UnixListener::bind(at("stale")).unwrap());
+        let _served = UnixListener::bind(at("served")).unwrap();
+        let _other = UnixDatagram::bind(at("datagrams")).unwrap();
+        // Nobody accepts, and its queue is full: connecting would wait.
+        let full = open_at(&at("full")).unwrap();
+        listen(&full, 0).unwrap();
+        let waiting: Vec<_> = (0..2)
+            .map(|_| {
+                let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+                let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None);
+                let socket = socket.unwrap();
+                let _ = connect(&socket, &SocketAddrUnix::new(at("full")).unwrap());
+                socket
+            })
+            .collect();
+        for name in ["file", "stale", "served", "datagrams", "full"] {
+            remove_stale(&at(name)).unwrap();
+            assert_eq!(at(name).exists(), name != "stale", "{name}");
+        }
+        assert_eq!(
+            check_stale(&at("full")).unwrap_err().kind(),
+            cmkit::ErrorKind::Busy
+        );
+        drop(waiting);
     }
 }

@@ -1,10 +1,12 @@
 //! What a job holds.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::record::ErasureRecord;
 use crate::time::UtcTime;
 
 /// What a job holds or is about to take. No secret is in it. Fields that a later version adds are ignored by this one.
@@ -36,10 +38,54 @@ pub struct JobState {
     pub loop_device: Option<LoopState>,
     /// Where the disk's file system is mounted.
     pub mount_dir: Option<PathBuf>,
-    /// Files that the job made, for it to remove.
-    pub created_files: Vec<PathBuf>,
+    /// Files that the job made or is about to make, for it to remove.
+    pub created_files: Vec<CreatedFile>,
     /// Directories that the job made, the outer ones first, for it to remove.
     pub created_dirs: Vec<PathBuf>,
+    /// The record of its end, where that couldn't be written or something was left behind.
+    pub erased: Option<ErasureRecord>,
+}
+
+/// A file that a job made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct CreatedFile {
+    /// Its name.
+    pub path: PathBuf,
+    /// Which file of that name; `None` before it is made.
+    #[serde(default)]
+    pub identity: Option<FileIdentity>,
+}
+
+/// A file, told apart from later ones with the same name, or the same number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct FileIdentity {
+    /// Its number in its file system.
+    pub inode: u64,
+    /// When it was made, in nanoseconds since 1970; 0 where the file system doesn't say.
+    pub born: u64,
+}
+
+impl CreatedFile {
+    pub(crate) fn planned(path: PathBuf) -> Self {
+        Self {
+            path,
+            identity: None,
+        }
+    }
+}
+
+impl FileIdentity {
+    pub(crate) fn of(metadata: &fs::Metadata) -> Self {
+        let born = metadata.created().ok();
+        let born = born.and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
+        Self {
+            inode: metadata.ino(),
+            // Until the year 2554.
+            born: born.map_or(0, |time| u64::try_from(time.as_nanos()).unwrap_or(0)),
+        }
+    }
 }
 
 /// Where a disk's ciphertext is.
@@ -56,6 +102,10 @@ pub enum BackingPlace {
     Device {
         /// Which.
         path: PathBuf,
+        /// The system's number for the disk that has this name (`diskseq`), which no other disk gets until the next start; `None` before it is opened, or where
+        /// the system has none.
+        #[serde(default)]
+        sequence: Option<u64>,
     },
     /// In a file without a name: it is gone with its owner.
     Anonymous {

@@ -31,7 +31,7 @@ fn full(job: &str) -> JobState {
             backing_file: "/run/cmkit/fuse/disk".into(),
         }),
         mount_dir: Some("/mnt/job".into()),
-        created_files: vec!["/scratch/disk".into()],
+        created_files: vec![CreatedFile::planned("/scratch/disk".into())],
         created_dirs: vec!["/mnt/job".into()],
         ..JobState::new(job)
     }

@@ -127,6 +127,8 @@ impl Ephemeral {
         let table = Table::new(self.blocks, Arc::clone(&self.used))?;
         let mut key = self.key.write().unwrap_or_else(PoisonError::into_inner);
         if self.destroys.load(Ordering::SeqCst) != destroys {
+            // Its seals are of no use to anybody, and it counts what is counted from now on.
+            life.table = table;
             return Err(Error::InvalidState {
                 problem: "the volume was destroyed while it was being reset; it stays destroyed",
             });

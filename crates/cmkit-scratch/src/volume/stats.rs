@@ -20,7 +20,7 @@ pub struct VolumeStats {
     pub bytes_discarded: u64,
     /// Requests that met a block which wasn't what was written there.
     pub damaged: u64,
-    /// Requests that failed otherwise.
+    /// Requests to read or write, zeros too, that failed otherwise.
     pub failed: u64,
     /// Blocks whose last write failed: they can't be read until they are written again.
     pub poisoned_blocks: u64,

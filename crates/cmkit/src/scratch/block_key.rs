@@ -215,7 +215,8 @@ impl BlockKey {
     /// # Errors
     /// * [`Error::InvalidArgument`]: not one seal a block; a number from 2^48 on.
     /// * [`Error::Policy`]: the key has encrypted 2^50 bytes; make another one.
-    /// * [`Error::InvalidState`]: destroyed, taken away, or another process's.
+    /// * [`Error::InvalidState`]: destroyed, or another process's.
+    /// * What [`check`](Self::check) gave last, where the keyring's keys were taken away.
     pub fn encrypt_blocks(
         &self,
         first: u64,
@@ -301,7 +302,8 @@ impl BlockKey {
     /// # Errors
     /// * [`Error::DamagedBlock`]: the first block that isn't the one its seal was given for.
     /// * [`Error::InvalidArgument`]: not one seal a block; a number from 2^48 on.
-    /// * [`Error::InvalidState`]: destroyed, taken away, or another process's.
+    /// * [`Error::InvalidState`]: destroyed, or another process's.
+    /// * What [`check`](Self::check) gave last, where the keyring's keys were taken away.
     pub fn decrypt_blocks(&self, first: u64, data: &mut [u8], seals: &[BlockSeal]) -> Result<()> {
         let opened = self.open(first, data, seals);
         if opened.is_err() {
@@ -376,7 +378,9 @@ impl BlockKey {
 
     #[cfg(test)]
     pub(crate) fn suspend(&self) {
-        self.cipher.suspend();
+        self.cipher.suspend(&Error::Internal {
+            problem: "a test suspended it",
+        });
     }
 
     #[cfg(test)]

@@ -16,6 +16,8 @@ const RECHECK: Duration = Duration::from_secs(1);
 pub(super) struct Live<C> {
     /// Held for as long as the cipher works, and not for I/O: what waits for a disk can't keep it from being destroyed.
     state: RwLock<State<C>>,
+    /// Milliseconds of this process until which it is known to be ready and allowed; 0 for never.
+    good_until: AtomicU64,
     /// `None`: its DEK was never anywhere else.
     origin: Option<Origin<C>>,
     process: u32,
@@ -23,8 +25,8 @@ pub(super) struct Live<C> {
 
 enum State<C> {
     Ready(C),
-    /// Zeroized because a key was taken away, and made again from the same DEK when the key is back.
-    Suspended,
+    /// Zeroized because a key was taken away, which is why, and made again from the same DEK when the key is back.
+    Suspended(Error),
     Destroyed,
 }
 
@@ -32,15 +34,17 @@ struct Origin<C> {
     hold: VolumeHold,
     derivation: Derivation,
     make: fn(&Derivation, &Dek) -> Result<C>,
-    /// Milliseconds of this process until which the last yes counts; 0 for never.
-    good_until: AtomicU64,
 }
+
+/// What is good until it is destroyed.
+const FOR_EVER: u64 = u64::MAX;
 
 impl<C> Live<C> {
     /// One that no key can bring back.
     pub(super) fn new(cipher: C) -> Self {
         Self {
             state: RwLock::new(State::Ready(cipher)),
+            good_until: AtomicU64::new(FOR_EVER),
             origin: None,
             process: std::process::id(),
         }
@@ -55,11 +59,11 @@ impl<C> Live<C> {
     ) -> Result<Self> {
         Ok(Self {
             state: RwLock::new(State::Ready(make(&derivation, dek)?)),
+            good_until: AtomicU64::new(milliseconds() + millis(RECHECK)),
             origin: Some(Origin {
                 hold,
                 derivation,
                 make,
-                good_until: AtomicU64::new(milliseconds() + millis(RECHECK)),
             }),
             process: std::process::id(),
         })
@@ -78,9 +82,7 @@ impl<C> Live<C> {
         self.check_process()?;
         match &*self.state.read().unwrap_or_else(PoisonError::into_inner) {
             State::Ready(cipher) => work(cipher),
-            State::Suspended => Err(Error::InvalidState {
-                problem: "the volume's key was taken away; check it again when its owner has enabled it",
-            }),
+            State::Suspended(reason) => Err(reason.clone()),
             State::Destroyed => Err(destroyed()),
         }
     }
@@ -90,52 +92,59 @@ impl<C> Live<C> {
     /// Zeroizes the cipher when they don't, and makes it again when they do again.
     pub(super) fn check(&self) -> Result<()> {
         self.check_process()?;
+        if self.is_known_good() {
+            return Ok(());
+        }
+        let Some(origin) = &self.origin else {
+            return Err(destroyed());
+        };
         if self.is_destroyed() {
             return Err(destroyed());
         }
-        let Some(origin) = &self.origin else {
-            return Ok(());
-        };
-        let now = milliseconds();
-        if now < origin.good_until.load(Ordering::Acquire) {
-            return Ok(());
-        }
-        match origin.hold.check().and_then(|()| self.resume(origin)) {
-            Ok(()) => {
-                let until = milliseconds() + millis(RECHECK);
-                origin.good_until.store(until, Ordering::Release);
-                Ok(())
-            }
-            Err(error) => {
-                self.suspend();
-                Err(error)
-            }
-        }
+        let asked = origin.hold.check().and_then(|()| self.resume(origin));
+        asked.inspect_err(|error| self.suspend(error))
     }
 
+    fn is_known_good(&self) -> bool {
+        let until = self.good_until.load(Ordering::Acquire);
+        until == FOR_EVER || milliseconds() < until
+    }
+
+    /// Makes the cipher again if it was zeroized, and notes that it may be used for a while.
     fn resume(&self, origin: &Origin<C>) -> Result<()> {
-        match &*self.state.read().unwrap_or_else(PoisonError::into_inner) {
-            State::Ready(_) => return Ok(()),
-            State::Destroyed => return Err(destroyed()),
-            State::Suspended => {}
-        }
-        // Asks a provider: without the lock.
-        let cipher = (origin.make)(&origin.derivation, &origin.hold.unwrap_again()?)?;
+        let is_suspended = |state: &State<C>| matches!(state, State::Suspended(_));
+        let made = if is_suspended(&self.state.read().unwrap_or_else(PoisonError::into_inner)) {
+            // Asks a provider: without the lock.
+            Some((origin.make)(
+                &origin.derivation,
+                &origin.hold.unwrap_again()?,
+            )?)
+        } else {
+            None
+        };
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-        if matches!(*state, State::Suspended) {
+        if let Some(cipher) = made
+            && is_suspended(&state)
+        {
             *state = State::Ready(cipher);
         }
-        Ok(())
+        match *state {
+            State::Ready(_) => {
+                let until = milliseconds() + millis(RECHECK);
+                self.good_until.store(until, Ordering::Release);
+                Ok(())
+            }
+            State::Suspended(ref reason) => Err(reason.clone()),
+            State::Destroyed => Err(destroyed()),
+        }
     }
 
-    pub(super) fn suspend(&self) {
+    pub(super) fn suspend(&self, reason: &Error) {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         if matches!(*state, State::Ready(_)) {
-            *state = State::Suspended;
+            *state = State::Suspended(reason.clone());
         }
-        if let Some(origin) = &self.origin {
-            origin.good_until.store(0, Ordering::Release);
-        }
+        self.good_until.store(0, Ordering::Release);
     }
 
     /// Zeroizes the cipher for good. In a forked child only that child's copy.
@@ -147,10 +156,16 @@ impl<C> Live<C> {
             }
             return;
         }
-        *self.state.write().unwrap_or_else(PoisonError::into_inner) = State::Destroyed;
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        *state = State::Destroyed;
+        self.good_until.store(0, Ordering::Release);
     }
 
+    /// In a forked child, where it can't be used and locks can't be waited for: always.
     pub(super) fn is_destroyed(&self) -> bool {
+        if self.check_process().is_err() {
+            return true;
+        }
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
         matches!(*state, State::Destroyed)
     }

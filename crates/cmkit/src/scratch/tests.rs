@@ -299,7 +299,7 @@ fn stops_when_its_key_is_taken_away_and_goes_on_when_it_is_back() {
     let error = key
         .decrypt_blocks(3, &mut data.clone(), &seals)
         .unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::InvalidState);
+    assert_eq!(error.kind(), ErrorKind::KeyDisabled);
     assert_eq!(key.check().unwrap_err().kind(), ErrorKind::KeyDisabled);
 
     world.keys.enable(&version).unwrap();

@@ -144,7 +144,8 @@ impl XtsKey {
     ///
     /// # Errors
     /// * [`Error::InvalidArgument`]: not whole sectors; beyond 256 TiB.
-    /// * [`Error::InvalidState`]: destroyed, taken away, or another process's.
+    /// * [`Error::InvalidState`]: destroyed, or another process's.
+    /// * What [`check`](Self::check) gave last, where the keyring's keys were taken away.
     pub fn encrypt_sectors(&self, offset: u64, data: &mut [u8]) -> Result<()> {
         let (first, step) = self.tweaks(offset, data.len())?;
         self.cipher.with(|cipher| {
