@@ -7,7 +7,8 @@
  * - Handles are opaque: cmk_..._new or _open makes one, cmk_..._free ends it; to free NULL does nothing.
  *   None may be freed while a call uses it; what was made from it goes on without it.
  * - Keyrings, contexts, local providers, vaults, rotations, readers, inspections, reports, lists, buffers and errors never change, so any number of
- *   threads may use one at the same time; block keys, XTS keys, backings and volumes, too. Builders, censuses and streams belong to one thread at a time.
+ *   threads may use one at the same time; block keys, XTS keys, backings, volumes and NBD servers, too. Builders, censuses, jobs'
+ *   disks (cmk_scratch) and streams belong to one thread at a time.
  * - Bytes come in as (pointer, length); the pointer may be NULL if and only if the length is 0. Text is UTF-8 and ends with a NUL.
  * - Bytes go out into the caller's memory. After a failure the whole output range is zero and *out_len is 0. Input
  *   and output must not overlap, unless the function says that it works in place.
