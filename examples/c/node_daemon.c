@@ -12,7 +12,7 @@
  *
  * Every record has its number in its encryption context: one can't be put in the place of another.
  *
- * Its standard input takes lines: `begin JOB MIB` makes a disk for a job, mounted where that is possible, else as an NBD export, and prints where; `end JOB` erases it. Those disks'
+ * Its standard input takes lines: `begin JOB MIB` makes a disk for a job, mounted where that is possible, else or with NODE_NBD in its environment as an NBD export, and prints where; `end JOB` erases it. Those disks'
  * keys are wrapped by the customer's, too. HOME/scratch knows what the jobs hold: what a daemon that died left is cleaned up at the next start. SIGTERM ends all jobs.
  */
 #include <cmkit.h>
@@ -278,7 +278,7 @@ static int begin_job(const char *name, uint64_t size) {
   options.place = CMK_PLACE_DIR;
   options.place_path = home;
   options.volume = &volume;
-  if (geteuid() == 0 && access("/dev/fuse", F_OK) == 0) {
+  if (getenv("NODE_NBD") == NULL && geteuid() == 0 && access("/dev/fuse", F_OK) == 0) {
     options.expose = CMK_EXPOSE_MOUNT;
   } else {
     options.expose = CMK_EXPOSE_NBD;

@@ -17,8 +17,7 @@ const SANITIZE: &str =
     "-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer";
 
 const VALGRIND: &str = "valgrind;--quiet;--error-exitcode=9;--leak-check=full;\
-                        --errors-for-leak-kinds=definite,indirect;--trace-children=no;\
-                        --sim-hints=fuse-compatible";
+                        --errors-for-leak-kinds=definite,indirect;--trace-children=no";
 
 pub(crate) fn run(work: &Work, args: &[String]) -> Result {
     no_args(args)?;
