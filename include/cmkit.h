@@ -7,7 +7,8 @@
  * - Handles are opaque: cmk_..._new or _open makes one, cmk_..._free ends it; to free NULL does nothing.
  *   None may be freed while a call uses it; what was made from it goes on without it.
  * - Keyrings, contexts, local providers, vaults, rotations, readers, inspections, reports, lists, buffers and errors never change, so any number of
- *   threads may use one at the same time; block keys, XTS keys, backings and volumes, too. Builders, censuses and streams belong to one thread at a time.
+ *   threads may use one at the same time; block keys, XTS keys, backings, volumes and NBD servers, too. Builders, censuses, jobs'
+ *   disks (cmk_scratch) and streams belong to one thread at a time.
  * - Bytes come in as (pointer, length); the pointer may be NULL if and only if the length is 0. Text is UTF-8 and ends with a NUL.
  * - Bytes go out into the caller's memory. After a failure the whole output range is zero and *out_len is 0. Input
  *   and output must not overlap, unless the function says that it works in place.
@@ -298,6 +299,45 @@
 // Nothing was written there, and it reads as zeros.
 #define CMK_EXTENT_ZERO 1
 
+// A file without a name in a directory: sparse, and nothing of it is left when the process ends, however that happens.
+#define CMK_PLACE_DIR 0
+
+// A new file of this name, which is removed at the end. Sparse.
+#define CMK_PLACE_FILE 1
+
+// All of a block device.
+#define CMK_PLACE_DEVICE 2
+
+// This process's memory, all of it taken at once.
+#define CMK_PLACE_MEMORY 3
+
+// Not at all: it is used in this process, with cmk_scratch_volume.
+#define CMK_EXPOSE_NOTHING 0
+
+// As an NBD export on a Unix socket.
+#define CMK_EXPOSE_NBD 1
+
+// As a file over FUSE, `disk` in a directory.
+#define CMK_EXPOSE_FILE 2
+
+// As a mounted file system. Needs root.
+#define CMK_EXPOSE_MOUNT 3
+
+// ext4 without a journal.
+#define CMK_FILE_SYSTEM_EXT4 0
+
+// XFS, at least 300 MiB.
+#define CMK_FILE_SYSTEM_XFS 1
+
+// It is tried; what fails becomes a warning.
+#define CMK_PROTECT_BEST_EFFORT 0
+
+// If it fails, the call fails.
+#define CMK_PROTECT_REQUIRED 1
+
+// It isn't tried.
+#define CMK_PROTECT_OFF 2
+
 // What a volume's ciphertext is on. One volume at a time is made over it; it may be freed as soon as that is made.
 typedef struct cmk_backing cmk_backing;
 
@@ -333,6 +373,9 @@ typedef struct cmk_doctor_report cmk_doctor_report;
 // forked child everything but cmk_encryptor_free is CMK_ERR_INVALID_STATE. After a failure it stays failed.
 typedef struct cmk_encryptor cmk_encryptor;
 
+// That a scratch disk was erased: what is in its file in the state directory's `records`. It never changes; its texts live as long as it does.
+typedef struct cmk_erasure_record cmk_erasure_record;
+
 // The details of a failure. Its texts live as long as it does.
 typedef struct cmk_error cmk_error;
 
@@ -363,6 +406,10 @@ typedef struct cmk_local_provider cmk_local_provider;
 // A thread that does a keyring's maintenance.
 typedef struct cmk_maintenance cmk_maintenance;
 
+// A server for the network block device protocol on a Unix socket, with threads of its own, which have the signal mask of the thread that started it. Any number of threads may use it. It
+// belongs to the process that started it: in a forked child cmk_nbd_server_stop is CMK_ERR_INVALID_STATE, and cmk_nbd_server_free leaves the parent's socket alone.
+typedef struct cmk_nbd_server cmk_nbd_server;
+
 // What went wrong in a round of maintenance, at most one error a key. It never changes.
 typedef struct cmk_problems cmk_problems;
 
@@ -370,9 +417,16 @@ typedef struct cmk_problems cmk_problems;
 // touches. Any number of threads may use one at the same time. After a failure other places can still be read.
 typedef struct cmk_reader cmk_reader;
 
+// What cmk_scratch_recover found. It never changes; what it gives lives as long as it does.
+typedef struct cmk_recovery cmk_recovery;
+
 // The newest versions of a keyring's wrapping keys as of when it was made, to bring any number of envelopes to. It never changes; any number of threads may
 // use one at the same time, and the keyring may be freed.
 typedef struct cmk_rotation cmk_rotation;
+
+// A job's scratch disk: encrypted, exposed, and written down so that nothing of it is left behind when this process dies. It belongs to one thread at a time, and to the process that
+// made it: in a forked child cmk_scratch_end and _volume are CMK_ERR_INVALID_STATE, and cmk_scratch_free leaves the parent's mount, socket and files alone.
+typedef struct cmk_scratch cmk_scratch;
 
 // Where a callback of a provider, a token source or a key store puts its answer. It is good until that callback returns.
 typedef struct cmk_sink cmk_sink;
@@ -802,6 +856,72 @@ typedef struct cmk_volume_counters {
   // Bytes of memory that the seals of its blocks take.
   uint64_t metadata_bytes;
 } cmk_volume_counters;
+
+// What a server tells its clients, and whom it lets in. Fill it with zeros, set struct_size, then the members.
+typedef struct cmk_nbd_options {
+  // sizeof(cmk_nbd_options).
+  size_t struct_size;
+  // The export's name, 4096 bytes at most; NULL: empty. The empty name means this export, too.
+  const char *name;
+  // What people are told of the export, 4096 bytes at most, or NULL.
+  const char *description;
+  // How many clients may be connected at once. 0: 64.
+  uint32_t max_connections;
+  // The user who may connect, besides root. 0: this process's effective one. Others need the socket's permissions, too, which are 0600.
+  uint32_t allowed_uid;
+} cmk_nbd_options;
+
+// What a server has done so far. Fill it with zeros and set struct_size.
+typedef struct cmk_nbd_counters {
+  // sizeof(cmk_nbd_counters).
+  size_t struct_size;
+  // Clients that are connected.
+  uint64_t connections;
+  // Clients that were connected, with these.
+  uint64_t accepted;
+  // Clients that weren't let in: another user's, or beyond the limit.
+  uint64_t refused;
+  // Connections that ended in the middle of a request or because the client broke the protocol.
+  uint64_t broken;
+  // Requests.
+  uint64_t requests;
+  // Requests that were answered with an error.
+  uint64_t failed;
+  // Bytes that were asked for.
+  uint64_t bytes_read;
+  // Bytes that were written.
+  uint64_t bytes_written;
+} cmk_nbd_counters;
+
+// What a job's disk is to be. Fill it with zeros, set struct_size, then the members.
+typedef struct cmk_scratch_options {
+  // sizeof(cmk_scratch_options).
+  size_t struct_size;
+  // A directory that knows every job with a scratch disk, for cmk_scratch_recover; made if it is missing (mode 0700). On a file system that a restart empties, such as /run/....
+  const char *state_dir;
+  // The job's name: 1 to 64 of 0-9A-Za-z._-, the first no dot.
+  const char *job;
+  // Bytes. 0: all of a device; of the others an error.
+  uint64_t size;
+  // A CMK_PLACE_...: what the ciphertext is on.
+  uint32_t place;
+  // A CMK_EXPOSE_...: how the job sees its disk.
+  uint32_t expose;
+  // The directory, the file or the device; NULL for memory. NULL for a directory: the system's for temporary files.
+  const char *place_path;
+  // The socket; or an empty directory for the file or the mount, where NULL is one in the state directory. NULL for CMK_EXPOSE_NOTHING.
+  const char *expose_path;
+  // How it is encrypted, or NULL: as in cmk_volume_create.
+  const struct cmk_volume_options *volume;
+  // 1: a device is taken also if something is on it, which is lost. 0: then it is CMK_ERR_ALREADY_EXISTS. A device in use is refused even so.
+  uint32_t overwrite;
+  // A CMK_FILE_SYSTEM_..., for a mount.
+  uint32_t file_system;
+  // The user that the root directory of a mount belongs to.
+  uint32_t owner_uid;
+  // And its group.
+  uint32_t owner_gid;
+} cmk_scratch_options;
 
 #ifdef __cplusplus
 extern "C" {
@@ -1918,7 +2038,7 @@ cmk_result cmk_volume_discard_backing(const struct cmk_volume *volume,
                                       struct cmk_error **err);
 
 // Wipes the key: what was written can't be read any more, by nobody. Takes microseconds, whatever the backing is doing; requests under way end with an error. May be called from
-// any thread, also from a callback; a second time it does nothing, and in a forked child only to the child's copy. The handle has to be freed all the same.
+// any thread, also from a callback; a second time and in a forked child it does nothing. The handle has to be freed all the same.
 //
 // Of a volume with a volume file this is no erasure: that needs every wrap of its data key, or the key that wraps it, to be destroyed.
 void cmk_volume_destroy(const struct cmk_volume *volume);
@@ -1986,6 +2106,125 @@ cmk_result cmk_volume_extents(const struct cmk_volume *volume,
 
 // Counts what a volume did.
 cmk_result cmk_volume_stats(const struct cmk_volume *volume, struct cmk_volume_counters *out, struct cmk_error **err);
+
+// Serves a volume at `socket`, a path of 107 bytes at most. `options` may be NULL. The volume may be freed: it and its key then go with the server. A socket that nobody listens on any more is
+// replaced.
+//
+// CMK_ERR_BUSY: somebody serves there already. CMK_ERR_ALREADY_EXISTS: something else is there. CMK_ERR_INVALID_ARGUMENT: the path or a name is too long.
+cmk_result cmk_nbd_server_start(const struct cmk_volume *volume,
+                                const char *socket,
+                                const struct cmk_nbd_options *options,
+                                struct cmk_nbd_server **out,
+                                struct cmk_error **err);
+
+// Where it listens. Lives as long as the server; NULL for NULL.
+const char *cmk_nbd_server_socket(const struct cmk_nbd_server *server);
+
+// What it has done so far, also when it has stopped. In a forked child CMK_ERR_INVALID_STATE.
+cmk_result cmk_nbd_server_stats(const struct cmk_nbd_server *server,
+                                struct cmk_nbd_counters *out,
+                                struct cmk_error **err);
+
+// Accepts no more clients, answers the requests that have come in, ends all connections and removes the socket. A request that the volume's backing doesn't return from is waited for:
+// where that can happen, cmk_volume_destroy comes first. A second time it does nothing. From a callback of the volume's backing or keyring it is CMK_ERR_INVALID_STATE.
+cmk_result cmk_nbd_server_stop(const struct cmk_nbd_server *server,
+                               struct cmk_error **err);
+
+// Stops it and ends the handle. In a forked child nothing outside of its memory changes.
+void cmk_nbd_server_free(struct cmk_nbd_server *server);
+
+// Makes a disk for a job and exposes it. What an owner of the same name that died has left is cleaned up first. Everything is written down in the state directory before it is
+// taken, and undone again if this fails.
+//
+// CMK_ERR_BUSY: a job of that name runs, or the device is in use. CMK_ERR_ALREADY_EXISTS: something is on the device, or the file exists. CMK_ERR_ACCESS_DENIED: mounting needs root; no
+// FUSE; the state directory is another's. Else as cmk_volume_create and cmk_nbd_server_start.
+cmk_result cmk_scratch_begin(const struct cmk_scratch_options *options,
+                             struct cmk_scratch **out,
+                             struct cmk_error **err);
+
+// Where the job finds its disk: the mounted directory, the NBD server's socket, or the file; NULL if it isn't exposed. Lives as long as the handle.
+const char *cmk_scratch_path(const struct cmk_scratch *scratch);
+
+// Another handle to the disk itself, for reading and writing in this process, for statistics, and for cmk_volume_destroy from any thread while the job ends. It is to be freed; that
+// ends nothing, but a device or a file's room is taken until then. cmk_volume_reset refuses it.
+//
+// Whoever writes under a mounted file system destroys it.
+cmk_result cmk_scratch_volume(const struct cmk_scratch *scratch,
+                              struct cmk_volume **out,
+                              struct cmk_error **err);
+
+// Erases the disk: waits for users of a mount until the deadline, then destroys the key, whatever happened before, takes down what exposed it, gives the room back, and writes an
+// erasure record into the state directory's `records`. The handle has to be freed all the same.
+//
+// `how` are words for the record on how the job ended, or NULL. *record, which may be NULL, is to be freed: what couldn't be taken away is in it, unreadable all the same.
+//
+// CMK_ERR_INVALID_STATE: it has ended, or is a forked child's; nothing was done. CMK_ERR_IO: the record can't be written; the key is destroyed, and everything was tried.
+cmk_result cmk_scratch_end(const struct cmk_scratch *scratch,
+                           uint64_t deadline_ms,
+                           const char *how,
+                           struct cmk_erasure_record **record,
+                           struct cmk_error **err);
+
+// Ends the handle. Without cmk_scratch_end before, the key is destroyed at once, nobody is waited for, and the rest is cleaned up as far as that goes. In a forked child nothing outside of
+// its memory changes.
+void cmk_scratch_free(struct cmk_scratch *scratch);
+
+// The record as a JSON object, in one line. NULL for NULL.
+//
+// Its members: volume, job, mode, keys (the ids of those that wrapped its key; none: that was in memory only), created, ended and key_destroyed (RFC 3339, UTC), size,
+// bytes_written, discard (result: given_back, unsupported, failed with why, not_tried), left_behind, recovered, end. Later versions may add some.
+const char *cmk_erasure_record_json(const struct cmk_erasure_record *record);
+
+// How many things are still there and couldn't be removed. They are unreadable all the same; cmk_scratch_recover tries again.
+size_t cmk_erasure_record_left_behind_count(const struct cmk_erasure_record *record);
+
+// One of them, as a sentence; NULL beyond the end.
+const char *cmk_erasure_record_left_behind(const struct cmk_erasure_record *record, size_t index);
+
+// Whether the room was given back. Else the ciphertext, which nobody can read, is there until it is overwritten.
+bool cmk_erasure_record_discarded(const struct cmk_erasure_record *record);
+
+// Ends a record's handle; its file stays.
+void cmk_erasure_record_free(struct cmk_erasure_record *record);
+
+// Cleans up after every job whose owner died, and writes an erasure record for each: mounts, loop devices, sockets, files. Jobs that run are left alone. For a daemon's start, before the
+// first cmk_scratch_begin. The keys died with their owners.
+//
+// `out` may be NULL. CMK_ERR_IO: the state directory can't be read. What goes wrong with one job is with that job.
+cmk_result cmk_scratch_recover(const char *state_dir,
+                               struct cmk_recovery **out,
+                               struct cmk_error **err);
+
+// How many jobs it was; 0 for NULL.
+size_t cmk_recovery_len(const struct cmk_recovery *recovery);
+
+// The name of one of them; NULL beyond the end.
+const char *cmk_recovery_job(const struct cmk_recovery *recovery, size_t index);
+
+// Its record, not to be freed; NULL beyond the end and where there is an error instead. What is in its left_behind is tried again next time.
+const struct cmk_erasure_record *cmk_recovery_record(const struct cmk_recovery *recovery,
+                                                     size_t index);
+
+// Why it couldn't be looked at, not to be freed; NULL when it could.
+const struct cmk_error *cmk_recovery_error(const struct cmk_recovery *recovery, size_t index);
+
+// Ends it, with its records and errors.
+void cmk_recovery_free(struct cmk_recovery *recovery);
+
+// Keeps this process's memory from being written to a disk, as swap or as a core dump. For the whole process and all of its life: call it at the start, before there are keys. Both
+// arguments are a CMK_PROTECT_...
+//
+// `memory` locks all memory, also what comes later; that needs CAP_IPC_LOCK or an unlimited RLIMIT_MEMLOCK. `core_dumps` makes the process undumpable, which keeps debuggers of the
+// same user away, and its soft RLIMIT_CORE 0. Hibernation isn't prevented.
+//
+// The outputs may be NULL: what was reached, and a sentence for each thing that was tried and failed, to be freed. CMK_ERR_ACCESS_DENIED: what is required isn't allowed; the message says
+// how to allow it.
+cmk_result cmk_protect_process(uint32_t memory,
+                               uint32_t core_dumps,
+                               bool *memory_locked,
+                               bool *core_dumps_off,
+                               struct cmk_text_list **warnings,
+                               struct cmk_error **err);
 
 #ifdef __cplusplus
 }  // extern "C"

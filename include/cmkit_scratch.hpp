@@ -1,6 +1,6 @@
-// Scratch disks for C++17: keys for blocks and sectors, and encrypted volumes. A part of cmkit.hpp, which includes it; the rules are those of that.
+// Scratch disks for C++17: keys for blocks and sectors, encrypted volumes, servers for them, and jobs' disks. A part of cmkit.hpp, which includes it; the rules are those of that.
 //
-// A BlockKey, XtsKey, Backing or Volume may be used by many threads at once. It belongs to the process that made it.
+// A BlockKey, XtsKey, Backing, Volume or NbdServer may be used by many threads at once, a Scratch by one. It belongs to the process that made it.
 #ifndef CMKIT_SCRATCH_HPP
 #define CMKIT_SCRATCH_HPP
 
@@ -284,23 +284,28 @@ struct VolumeOptions {
   std::uint32_t block_size = 4096;
   const Keyring *keyring = nullptr;  // none: the key is in memory only
   std::uint64_t metadata_budget = 0;  // bytes; 0: half of the machine's memory
+
+  cmk_volume_options c() const {
+    cmk_volume_options c_options;
+    std::memset(&c_options, 0, sizeof c_options);
+    c_options.struct_size = sizeof c_options;
+    c_options.mode = mode;
+    c_options.block_size = block_size;
+    if (keyring != nullptr) {
+      // NULL would mean a key in memory only, and nobody would notice.
+      if (keyring->get() == nullptr) throw std::invalid_argument("the keyring was moved from");
+      c_options.keyring = keyring->get();
+    }
+    c_options.metadata_budget = metadata_budget;
+    return c_options;
+  }
 };
 
 // An encrypted disk.
 class Volume {
  public:
   static Volume create(const Backing &backing, const VolumeOptions &options = {}) {
-    cmk_volume_options c_options;
-    std::memset(&c_options, 0, sizeof c_options);
-    c_options.struct_size = sizeof c_options;
-    c_options.mode = options.mode;
-    c_options.block_size = options.block_size;
-    if (options.keyring != nullptr) {
-      // NULL would mean a key in memory only, and nobody would notice.
-      if (options.keyring->get() == nullptr) throw std::invalid_argument("the keyring was moved from");
-      c_options.keyring = options.keyring->get();
-    }
-    c_options.metadata_budget = options.metadata_budget;
+    cmk_volume_options c_options = options.c();
     cmk_volume *volume = nullptr;
     detail::call(cmk_volume_create, backing.get(), static_cast<const cmk_volume_options *>(&c_options), &volume);
     return Volume(volume);
@@ -389,6 +394,7 @@ class Volume {
   const cmk_volume *get() const noexcept { return handle_.get(); }
 
  private:
+  friend class Scratch;
   explicit Volume(cmk_volume *volume) : handle_(volume) {}
   static std::string text(const char *text) { return text == nullptr ? std::string() : std::string(text); }
 
@@ -429,6 +435,178 @@ inline void Volume::extents(std::uint64_t offset, std::uint64_t len,
     return;
   }
   detail::check(code, error);
+}
+
+// What one may choose about a server.
+struct NbdOptions {
+  std::string name;                  // the export's
+  std::string description;           // for people
+  std::uint32_t max_connections = 0;  // 0: 64
+  std::uint32_t allowed_uid = 0;      // besides root; 0: the process's
+};
+
+// Serves a volume over NBD on a Unix socket until it goes.
+class NbdServer {
+ public:
+  static NbdServer start(const Volume &volume, const std::string &socket, const NbdOptions &options = {}) {
+    cmk_nbd_options c_options;
+    std::memset(&c_options, 0, sizeof c_options);
+    c_options.struct_size = sizeof c_options;
+    c_options.name = detail::text(options.name);
+    c_options.description = detail::text(options.description);
+    c_options.max_connections = options.max_connections;
+    c_options.allowed_uid = options.allowed_uid;
+    cmk_nbd_server *server = nullptr;
+    detail::call(cmk_nbd_server_start, volume.get(), detail::text(socket), static_cast<const cmk_nbd_options *>(&c_options), &server);
+    return NbdServer(server);
+  }
+
+  std::string socket() const {
+    const char *path = cmk_nbd_server_socket(get());
+    return path == nullptr ? std::string() : std::string(path);
+  }
+  cmk_nbd_counters stats() const {
+    cmk_nbd_counters counters;
+    std::memset(&counters, 0, sizeof counters);
+    counters.struct_size = sizeof counters;
+    detail::call(cmk_nbd_server_stats, get(), &counters);
+    return counters;
+  }
+  // Answers the requests that have come in, ends all connections and removes the socket.
+  void stop() const { detail::call(cmk_nbd_server_stop, get()); }
+
+  const cmk_nbd_server *get() const noexcept { return handle_.get(); }
+
+ private:
+  explicit NbdServer(cmk_nbd_server *server) : handle_(server) {}
+
+  detail::Handle<cmk_nbd_server, cmk_nbd_server_free> handle_;
+};
+
+// That a scratch disk was erased.
+struct ErasureRecord {
+  std::string json;                       // all of it, an object in one line
+  std::vector<std::string> left_behind;  // what couldn't be removed, a sentence each; unreadable all the same
+  bool discarded = false;                // whether the room was given back
+
+  // A copy.
+  static ErasureRecord of(const cmk_erasure_record *record) {
+    ErasureRecord result;
+    if (const char *json = cmk_erasure_record_json(record)) result.json = json;
+    for (std::size_t i = 0; i < cmk_erasure_record_left_behind_count(record); i++) {
+      result.left_behind.emplace_back(cmk_erasure_record_left_behind(record, i));
+    }
+    result.discarded = cmk_erasure_record_discarded(record);
+    return result;
+  }
+};
+
+// What a job's disk is to be.
+struct ScratchOptions {
+  std::string state_dir;  // knows every job with a scratch disk
+  std::string job;
+  std::uint64_t size = 0;  // bytes; 0: all of a device
+  std::uint32_t place = CMK_PLACE_DIR;
+  std::string place_path;  // the directory, file or device; empty: the directory for temporary files
+  bool overwrite = false;  // whether a device with something on it is taken
+  VolumeOptions volume;
+  std::uint32_t expose = CMK_EXPOSE_NOTHING;
+  std::string expose_path;  // the socket, or an empty directory; empty: one in the state directory
+  std::uint32_t file_system = CMK_FILE_SYSTEM_EXT4;
+  std::uint32_t owner_uid = 0, owner_gid = 0;  // of a mount's root directory
+};
+
+// A job's scratch disk. When it goes without an end, its key is destroyed at once.
+class Scratch {
+ public:
+  static Scratch begin(const ScratchOptions &options) {
+    cmk_volume_options volume = options.volume.c();
+    cmk_scratch_options c_options;
+    std::memset(&c_options, 0, sizeof c_options);
+    c_options.struct_size = sizeof c_options;
+    c_options.state_dir = detail::text(options.state_dir);
+    c_options.job = detail::text(options.job);
+    c_options.size = options.size;
+    c_options.place = options.place;
+    c_options.place_path = optional(options.place_path);
+    c_options.overwrite = options.overwrite ? 1 : 0;
+    c_options.volume = &volume;
+    c_options.expose = options.expose;
+    c_options.expose_path = optional(options.expose_path);
+    c_options.file_system = options.file_system;
+    c_options.owner_uid = options.owner_uid;
+    c_options.owner_gid = options.owner_gid;
+    cmk_scratch *scratch = nullptr;
+    detail::call(cmk_scratch_begin, static_cast<const cmk_scratch_options *>(&c_options), &scratch);
+    return Scratch(scratch);
+  }
+
+  // Where the job finds it; empty if it isn't exposed.
+  std::string path() const {
+    const char *path = cmk_scratch_path(get());
+    return path == nullptr ? std::string() : std::string(path);
+  }
+  // The disk itself, for this process. It ends nothing when it goes.
+  Volume volume() const {
+    cmk_volume *volume = nullptr;
+    detail::call(cmk_scratch_volume, get(), &volume);
+    return Volume(volume);
+  }
+  // Waits for users of a mount until the deadline, then destroys the key whatever happened.
+  ErasureRecord end(std::chrono::milliseconds deadline, const std::string &how = "ended") const {
+    cmk_erasure_record *record = nullptr;
+    detail::call(cmk_scratch_end, get(), detail::milliseconds(deadline), detail::text(how), &record);
+    detail::Handle<cmk_erasure_record, cmk_erasure_record_free> owner(record);
+    return ErasureRecord::of(record);
+  }
+
+  const cmk_scratch *get() const noexcept { return handle_.get(); }
+
+ private:
+  explicit Scratch(cmk_scratch *scratch) : handle_(scratch) {}
+  static const char *optional(const std::string &path) { return path.empty() ? nullptr : detail::text(path); }
+
+  detail::Handle<cmk_scratch, cmk_scratch_free> handle_;
+};
+
+// A job whose owner died.
+struct Recovered {
+  std::string job;
+  ErasureRecord record;        // empty if there is an error
+  std::optional<Error> error;  // why it couldn't be looked at
+};
+
+// Cleans up after every job whose owner died. For a daemon's start.
+inline std::vector<Recovered> recover(const std::string &state_dir) {
+  cmk_recovery *recovery = nullptr;
+  detail::call(cmk_scratch_recover, detail::text(state_dir), &recovery);
+  detail::Handle<cmk_recovery, cmk_recovery_free> owner(recovery);
+  std::vector<Recovered> result;
+  for (std::size_t i = 0; i < cmk_recovery_len(recovery); i++) {
+    Recovered job;
+    job.job = cmk_recovery_job(recovery, i);
+    job.record = ErasureRecord::of(cmk_recovery_record(recovery, i));
+    if (const cmk_error *error = cmk_recovery_error(recovery, i)) job.error = Error::copy(error);
+    result.push_back(std::move(job));
+  }
+  return result;
+}
+
+// What became of protect_process.
+struct Protection {
+  bool memory_locked = false;
+  bool core_dumps_off = false;
+  std::vector<std::string> warnings;
+};
+
+// Keeps this process's memory off disks. Both arguments are a CMK_PROTECT_...; before there are keys.
+inline Protection protect_process(std::uint32_t memory = CMK_PROTECT_BEST_EFFORT,
+                                  std::uint32_t core_dumps = CMK_PROTECT_BEST_EFFORT) {
+  Protection result;
+  cmk_text_list *warnings = nullptr;
+  detail::call(cmk_protect_process, memory, core_dumps, &result.memory_locked, &result.core_dumps_off, &warnings);
+  result.warnings = detail::texts(warnings);
+  return result;
 }
 
 }  // namespace cmkit

@@ -1,4 +1,4 @@
-/* A node daemon: it keeps records encrypted under the customer's key.
+/* A node daemon: it keeps records encrypted under the customer's key, and gives jobs scratch disks.
  *
  *   node_daemon HOME RECORDS THREADS
  *
@@ -11,22 +11,29 @@
  * used, and HOME/audit.jsonl has a line for each operation of the vault. NODE_CA_FILE names further roots to trust.
  *
  * Every record has its number in its encryption context: one can't be put in the place of another.
+ *
+ * Its standard input takes lines: `begin JOB MIB` makes a disk for a job, mounted where that is possible, else or with NODE_NBD in its environment as an NBD export, and prints where; `end JOB` erases it. Those disks'
+ * keys are wrapped by the customer's, too. HOME/scratch knows what the jobs hold: what a daemon that died left is cleaned up at the next start. SIGTERM ends all jobs.
  */
 #include <cmkit.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #define RECORD_LEN 1024
 #define ENVELOPE_CAPACITY (RECORD_LEN + 1024)
+#define MAX_JOBS 16
+#define NAME_CAPACITY 65
 
 static const char *home;
 static cmk_keyring *keyring;
@@ -216,6 +223,131 @@ static int reopen(void) {
   return 0;
 }
 
+/* The jobs that run. Only the main thread looks at them. */
+static struct job {
+  char name[NAME_CAPACITY];
+  cmk_scratch *disk; /* NULL: a free place */
+} jobs[MAX_JOBS];
+
+static struct job *find_job(const char *name) {
+  for (int i = 0; i < MAX_JOBS; i++) {
+    if (name == NULL ? jobs[i].disk == NULL : jobs[i].disk != NULL && strcmp(jobs[i].name, name) == 0) return &jobs[i];
+  }
+  return NULL;
+}
+
+/* Cleans up after a daemon that died. */
+static int recover_jobs(void) {
+  char path[4096];
+  cmk_recovery *recovery = NULL;
+  cmk_error *error = NULL;
+  snprintf(path, sizeof path, "%s/scratch", home);
+  if (cmk_scratch_recover(path, &recovery, &error) != CMK_OK) return complain("cannot recover", error);
+  for (size_t i = 0; i < cmk_recovery_len(recovery); i++) {
+    const cmk_error *problem = cmk_recovery_error(recovery, i);
+    printf("recovered: %s%s%s\n", cmk_recovery_job(recovery, i), problem != NULL ? ": " : "",
+           cmk_error_message(problem));
+  }
+  cmk_recovery_free(recovery);
+  return 0;
+}
+
+/* A disk for a job, whose key is the customer's to take away. */
+static int begin_job(const char *name, uint64_t size) {
+  char state[4096], place[4096];
+  struct job *job = find_job(NULL);
+  cmk_error *error = NULL;
+  if (job == NULL) {
+    fprintf(stderr, "%s: too many jobs\n", name);
+    return -1;
+  }
+  snprintf(state, sizeof state, "%s/scratch", home);
+  snprintf(place, sizeof place, "%s/%s.nbd", home, name);
+
+  cmk_volume_options volume;
+  memset(&volume, 0, sizeof volume);
+  volume.struct_size = sizeof volume;
+  volume.keyring = keyring;
+
+  cmk_scratch_options options;
+  memset(&options, 0, sizeof options);
+  options.struct_size = sizeof options;
+  options.state_dir = state;
+  options.job = name;
+  options.size = size;
+  options.place = CMK_PLACE_DIR;
+  options.place_path = home;
+  options.volume = &volume;
+  if (getenv("NODE_NBD") == NULL && geteuid() == 0 && access("/dev/fuse", F_OK) == 0) {
+    options.expose = CMK_EXPOSE_MOUNT;
+  } else {
+    options.expose = CMK_EXPOSE_NBD;
+    options.expose_path = place;
+  }
+  if (cmk_scratch_begin(&options, &job->disk, &error) != CMK_OK) return complain(name, error);
+  snprintf(job->name, sizeof job->name, "%s", name);
+  printf("job %s: %s\n", name, cmk_scratch_path(job->disk));
+  return 0;
+}
+
+/* Erases it. Whoever still uses it after the deadline reads errors. */
+static int end_job(struct job *job, uint64_t deadline_ms) {
+  cmk_erasure_record *record = NULL;
+  cmk_error *error = NULL;
+  cmk_result result = cmk_scratch_end(job->disk, deadline_ms, NULL, &record, &error);
+  if (result == CMK_OK) printf("job %s erased: %s\n", job->name, cmk_erasure_record_json(record));
+  for (size_t i = 0; i < cmk_erasure_record_left_behind_count(record); i++) {
+    fprintf(stderr, "job %s: %s\n", job->name, cmk_erasure_record_left_behind(record, i));
+  }
+  cmk_erasure_record_free(record);
+  cmk_scratch_free(job->disk);
+  job->disk = NULL;
+  return result == CMK_OK ? 0 : complain(job->name, error);
+}
+
+/* A line of the standard input. What is wrong with one is said, and the daemon goes on. */
+static void command(const char *line) {
+  char name[NAME_CAPACITY];
+  unsigned mib = 0;
+  struct job *job = NULL;
+  if (sscanf(line, "begin %64s %u", name, &mib) == 2) {
+    begin_job(name, (uint64_t)mib << 20);
+  } else if (sscanf(line, "end %64s", name) == 1 && (job = find_job(name)) != NULL) {
+    end_job(job, 10000);
+  } else {
+    fprintf(stderr, "not a command, or no such job: %s\n", line);
+  }
+}
+
+/* Takes commands until a signal comes, or something fails. */
+static int serve(const sigset_t *signals) {
+  char lines[1024];
+  size_t len = 0;
+  int fd = signalfd(-1, signals, SFD_CLOEXEC);
+  if (fd < 0) return complain_errno("signalfd");
+  struct pollfd polled[2] = {{.fd = fd, .events = POLLIN}, {.fd = STDIN_FILENO, .events = POLLIN}};
+  while ((polled[0].revents & POLLIN) == 0) {
+    if (poll(polled, 2, -1) < 0 && errno != EINTR) return complain_errno("poll");
+    if ((polled[1].revents & (POLLIN | POLLHUP)) == 0) continue;
+    ssize_t n = read(STDIN_FILENO, lines + len, sizeof lines - 1 - len);
+    if (n <= 0) {
+      polled[1].fd = -1; /* no more commands */
+      continue;
+    }
+    len += (size_t)n;
+    lines[len] = '\0';
+    for (char *end; (end = strchr(lines, '\n')) != NULL;) {
+      *end++ = '\0';
+      command(lines);
+      len -= (size_t)(end - lines);
+      memmove(lines, end, len + 1);
+    }
+    if (len == sizeof lines - 1) len = 0; /* no line is that long */
+  }
+  close(fd);
+  return 0;
+}
+
 int main(int argc, char **argv) {
   if (argc != 4) {
     fprintf(stderr, "usage: %s HOME RECORDS THREADS\n", argv[0]);
@@ -226,7 +358,7 @@ int main(int argc, char **argv) {
   unsigned count = (unsigned)strtoul(argv[3], NULL, 10);
   if (count < 1 || count > 64) count = 1;
 
-  /* Signals are taken by this thread alone, in sigwait: blocked before any other thread is made. */
+  /* Signals are taken by this thread alone, in serve: blocked before any other thread is made. */
   sigset_t signals;
   sigemptyset(&signals);
   sigaddset(&signals, SIGTERM);
@@ -237,14 +369,17 @@ int main(int argc, char **argv) {
   const char *key = getenv("NODE_KEY");
   int result = key != NULL ? load_vault_keyring(key) : load_keyring();
   if (result == 0) result = reopen();
+  if (result == 0) result = recover_jobs();
   if (result == 0) {
     pthread_t threads[64];
     unsigned running = 0, first = atomic_load(&next_record);
-    int signal_number = 0;
     atomic_store(&at_work, count);
     while (running < count && pthread_create(&threads[running], NULL, work, NULL) == 0) running++;
     printf("threads: %u\n", running);
-    sigwait(&signals, &signal_number);
+    result = serve(&signals);
+    for (int i = 0; i < MAX_JOBS; i++) {
+      if (jobs[i].disk != NULL && end_job(&jobs[i], 1000) != 0) result = -1;
+    }
     atomic_store(&stopping, true);
     for (unsigned i = 0; i < running; i++) pthread_join(threads[i], NULL);
     unsigned last = atomic_load(&next_record);

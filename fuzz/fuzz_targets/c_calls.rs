@@ -33,6 +33,8 @@ struct World {
     encryptors: Vec<(*mut cmk_encryptor, Box<Sink>)>,
     decryptors: Vec<(*mut cmk_decryptor, Box<Source>)>,
     readers: Vec<*mut cmk_reader>,
+    block_keys: Vec<*mut cmk_block_key>,
+    volumes: Vec<*mut cmk_volume>,
     envelopes: Vec<Vec<u8>>,
 }
 
@@ -221,7 +223,7 @@ impl Output {
 
 impl World {
     fn call(&mut self, input: &mut Input<'_>) {
-        match input.byte() % 20 {
+        match input.byte() % 25 {
             0 => self.builder_with_provider(),
             1 => self.configure(input),
             2 => self.build(),
@@ -238,6 +240,10 @@ impl World {
             16 => self.decryptor_read(input),
             17 => self.reader(input),
             18 => self.reader_read(input),
+            19 => self.block_key(input),
+            20 => self.blocks(input),
+            21 => self.volume(input),
+            22 | 23 => self.volume_call(input),
             _ => self.free_one(input),
         }
     }
@@ -657,10 +663,139 @@ impl World {
         }
     }
 
+    fn block_key(&mut self, input: &mut Input<'_>) {
+        let keyring = pick(&self.keyrings, input).map_or(null(), <*mut _>::cast_const);
+        let size = 1 << (input.byte() % 20);
+        let (mut key, mut error) = (null_mut(), null_mut());
+        let code = unsafe {
+            if input.byte() % 2 == 0 {
+                cmk_block_key_random(size, &raw mut key, &raw mut error)
+            } else {
+                cmk_keyring_new_block_key(keyring, size, &raw mut key, &raw mut error)
+            }
+        };
+        look_at(code, error);
+        if code == CMK_OK {
+            assert_eq!(unsafe { cmk_block_key_block_size(key) }, size);
+            self.block_keys.push(key);
+        }
+    }
+
+    /// What goes in comes out, unless a byte was changed.
+    fn blocks(&mut self, input: &mut Input<'_>) {
+        let key = pick(&self.block_keys, input).map_or(null(), <*mut _>::cast_const);
+        let block = u64::from(input.byte()) << (input.byte() % 56);
+        let text =
+            plaintext(usize::from(input.byte() % 3) * 4096 + usize::from(input.byte() / 255));
+        let (mut data, mut seals) = (text.clone(), vec![0; text.len() / 4096 * 22]);
+        let mut error = null_mut();
+        let change = input.byte();
+        unsafe {
+            let code = cmk_block_key_encrypt(
+                key,
+                block,
+                data.as_mut_ptr(),
+                data.len(),
+                seals.as_mut_ptr(),
+                seals.len(),
+                &raw mut error,
+            );
+            look_at(code, error);
+            if code != CMK_OK {
+                assert!(data.iter().chain(&seals).all(|byte| *byte == 0));
+                return;
+            }
+            let is_changed = change > 127 && !data.is_empty();
+            if is_changed {
+                data[usize::from(change)] ^= change;
+            }
+            let code = cmk_block_key_decrypt(
+                key,
+                block,
+                data.as_mut_ptr(),
+                data.len(),
+                seals.as_ptr(),
+                seals.len(),
+                &raw mut error,
+            );
+            look_at(code, error);
+            if is_changed {
+                assert_eq!(code, CMK_ERR_AUTHENTICATION);
+                assert!(data.iter().all(|byte| *byte == 0));
+            } else {
+                assert_eq!((code, data), (CMK_OK, text));
+            }
+        }
+    }
+
+    fn volume(&mut self, input: &mut Input<'_>) {
+        let keyring = pick(&self.keyrings, input).map_or(null(), <*mut _>::cast_const);
+        let options = cmk_volume_options {
+            struct_size: size_of::<cmk_volume_options>() - usize::from(input.byte() / 255),
+            mode: u32::from(input.byte() % 3),
+            block_size: 1 << (input.byte() % 20),
+            keyring,
+            metadata_budget: u64::from(input.byte()) << 4,
+        };
+        let (mut backing, mut volume, mut error) = (null_mut(), null_mut(), null_mut());
+        let len = u64::from(input.byte()) * 2048;
+        unsafe {
+            let code = cmk_backing_memory(len, &raw mut backing, &raw mut error);
+            look_at(code, error);
+            let code =
+                cmk_volume_create(backing, &raw const options, &raw mut volume, &raw mut error);
+            look_at(code, error);
+            cmk_backing_free(backing);
+            if code == CMK_OK {
+                assert_eq!(cmk_volume_len(volume), len);
+                self.volumes.push(volume);
+            }
+        }
+    }
+
+    fn volume_call(&mut self, input: &mut Input<'_>) {
+        let volume = pick(&self.volumes, input).map_or(null(), <*mut _>::cast_const);
+        let what = input.byte();
+        let (offset, len) = (input.len() as u64 * 16, input.len());
+        let mut error = null_mut();
+        let text = plaintext(len);
+        let code = unsafe {
+            match what % 8 {
+                0 | 1 => {
+                    let flags = u32::from(what >> 6);
+                    cmk_volume_write(volume, offset, text.as_ptr(), len, flags, &raw mut error)
+                }
+                2 | 3 => {
+                    let mut out = Output::new(len, &[]);
+                    let to = out.bytes.as_mut_ptr();
+                    let code = cmk_volume_read(volume, offset, to, len, &raw mut error);
+                    out.check(code, if code == CMK_OK { len } else { 0 });
+                    code
+                }
+                4 => cmk_volume_write_zeroes(
+                    volume,
+                    offset,
+                    len as u64,
+                    u32::from(what >> 5),
+                    &raw mut error,
+                ),
+                5 => cmk_volume_discard(volume, offset, len as u64, &raw mut error),
+                6 => cmk_volume_reset(volume, null_mut(), &raw mut error),
+                _ => {
+                    cmk_volume_destroy(volume);
+                    return;
+                }
+            }
+        };
+        look_at(code, error);
+    }
+
     /// Handles end in any order: what was opened with a keyring goes on.
     fn free_one(&mut self, input: &mut Input<'_>) {
         unsafe {
-            match input.byte() % 6 {
+            match input.byte() % 8 {
+                6 => cmk_block_key_free(self.block_keys.pop().unwrap_or(null_mut())),
+                7 => cmk_volume_free(self.volumes.pop().unwrap_or(null_mut())),
                 0 if self.keyrings.len() > 1 => cmk_keyring_free(self.keyrings.remove(0)),
                 1 if self.builders.len() > 1 => cmk_keyring_builder_free(self.builders.remove(0)),
                 2 => cmk_context_free(self.contexts.pop().unwrap_or(null_mut())),
@@ -689,6 +824,12 @@ impl World {
             self.readers
                 .iter()
                 .for_each(|reader| cmk_reader_free(*reader));
+            self.block_keys
+                .iter()
+                .for_each(|key| cmk_block_key_free(*key));
+            self.volumes
+                .iter()
+                .for_each(|volume| cmk_volume_free(*volume));
             self.encryptors
                 .iter()
                 .for_each(|(encryptor, _)| cmk_encryptor_free(*encryptor));

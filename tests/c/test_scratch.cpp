@@ -1,6 +1,9 @@
 // The C++ classes of scratch disks: that they do what C does, own what they hold, and let exceptions through callbacks.
 #include <cstdio>
 #include <cstdlib>
+#include <fstream>
+
+#include <unistd.h>
 
 #include "cmkit_scratch.hpp"
 
@@ -200,11 +203,67 @@ static void own_backings() {
   CHECK(gone == 1);
 }
 
+static bool exists(const std::string &path) { return std::ifstream(path).good(); }
+
+static void servers() {
+  cmkit::NbdOptions options;
+  options.name = "disk";
+  options.max_connections = 3;
+  std::string socket = scratch + "/nbd";
+  // The path of a socket has 107 bytes at most, and a build directory may be deep.
+  if (socket.size() > 107) socket = "/tmp/cmkit-test-cpp-" + std::to_string(getpid());
+  cmkit::NbdServer server = cmkit::NbdServer::start(cmkit::Volume::create(cmkit::Backing::memory(1 << 20)), socket, options);
+  CHECK(server.socket() == socket && server.stats().requests == 0 && access(socket.c_str(), F_OK) == 0);
+  server.stop();
+  CHECK(access(socket.c_str(), F_OK) != 0);
+  cmkit::NbdServer moved = std::move(server);
+  CHECK(moved.stats().connections == 0 && error_of([&] { server.stop(); }).code() == CMK_ERR_INVALID_ARGUMENT);
+}
+
+static void jobs() {
+  cmkit::Keyring keyring = make_keyring();
+  cmkit::ScratchOptions options;
+  options.state_dir = scratch + "/state";
+  options.job = "job-7";
+  options.size = 4 << 20;
+  options.place_path = scratch;
+  options.volume.keyring = &keyring;
+  CHECK(cmkit::recover(options.state_dir).empty());
+  {
+    cmkit::Scratch job = cmkit::Scratch::begin(options);
+    CHECK(job.path().empty() && error_of([&] { cmkit::Scratch::begin(options); }).code() == CMK_ERR_BUSY);
+    Data text = data(10000), back(text.size());
+    cmkit::Volume volume = job.volume();
+    volume.write(0, text);
+    volume.read(0, back);
+    CHECK(back == text);
+    cmkit::ErasureRecord record = job.end(std::chrono::seconds(1), "done");
+    CHECK(record.left_behind.empty() && record.json.find("\"end\":\"done\"") != std::string::npos);
+    CHECK(volume.is_destroyed() && error_of([&] { job.volume(); }).code() == CMK_ERR_INVALID_STATE);
+  }
+  // One that goes without an end is ended all the same.
+  options.place = CMK_PLACE_FILE;
+  options.place_path = scratch + "/job-disk";
+  {
+    cmkit::Scratch job = cmkit::Scratch::begin(options);
+    CHECK(exists(options.place_path));
+    CHECK(throws<std::invalid_argument>([&] { job.end(std::chrono::milliseconds(-1)); }));
+  }
+  CHECK(!exists(options.place_path) && cmkit::recover(options.state_dir).empty());
+  options.size = 0;
+  CHECK(error_of([&] { cmkit::Scratch::begin(options); }).code() == CMK_ERR_INVALID_ARGUMENT);
+  cmkit::Keyring moved = std::move(keyring);
+  CHECK(throws<std::invalid_argument>([&] { cmkit::Scratch::begin(options); }));
+  CHECK(!cmkit::protect_process(CMK_PROTECT_OFF, CMK_PROTECT_OFF).memory_locked);
+}
+
 int main(int argc, char **argv) {
   CHECK(argc == 2);
   scratch = argv[1];
   keys();
   volumes();
   own_backings();
+  servers();
+  jobs();
   return 0;
 }

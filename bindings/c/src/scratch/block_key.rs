@@ -21,9 +21,22 @@ pub const CMK_BLOCK_SEAL_LEN: usize = 22;
 /// Any number of threads may use one at the same time. It does no I/O and takes no lock for longer than a call's encryption: it fits between a request's
 /// submission and its completion. It belongs to the process that made it: in a forked child everything but cmk_block_key_destroy and _free is
 /// CMK_ERR_INVALID_STATE. A virtual machine that is restored from a snapshot, or cloned, would use nonces again: don't snapshot one that is writing.
-pub struct cmk_block_key(BlockKey);
+pub struct cmk_block_key(BlockKey, Process);
 
 impl Handle for cmk_block_key {}
+
+/// The process that made a key. Asked before a lock is taken, which a thread that isn't here may have had at the fork.
+pub(super) struct Process(u32);
+
+impl Process {
+    pub(super) fn this() -> Self {
+        Self(std::process::id())
+    }
+
+    pub(super) fn is_foreign(&self) -> bool {
+        std::process::id() != self.0
+    }
+}
 
 /// Makes a key in this process's memory and nowhere else, which goes when it is freed. `block_size` is 4096, 16384 or 65536.
 #[unsafe(no_mangle)]
@@ -34,7 +47,7 @@ pub unsafe extern "C" fn cmk_block_key_random(
 ) -> cmk_result {
     call!(err; out = handle(out); => {
         let key = BlockKey::random(BlockSize::from_bytes(block_size)?)?;
-        *out = Box::into_raw(Box::new(cmk_block_key(key)));
+        *out = Box::into_raw(Box::new(cmk_block_key(key, Process::this())));
         Ok(())
     })
 }
@@ -50,7 +63,7 @@ pub unsafe extern "C" fn cmk_keyring_new_block_key(
 ) -> cmk_result {
     call!(err; out = handle(out); keyring = shared(keyring); => {
         let key = keyring.0.new_block_key(BlockSize::from_bytes(block_size)?)?;
-        *out = Box::into_raw(Box::new(cmk_block_key(key)));
+        *out = Box::into_raw(Box::new(cmk_block_key(key, Process::this())));
         Ok(())
     })
 }
@@ -138,7 +151,7 @@ pub unsafe extern "C" fn cmk_block_key_destroy(key: *const cmk_block_key) {
 /// Whether the key was destroyed; true for NULL and in a forked child.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cmk_block_key_is_destroyed(key: *const cmk_block_key) -> bool {
-    value!(true; key = shared(key); => key.0.is_destroyed())
+    value!(true; key = shared(key); => key.1.is_foreign() || key.0.is_destroyed())
 }
 
 /// Wipes the key and ends its handle. In a forked child that is only the child's copy.

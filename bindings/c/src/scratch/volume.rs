@@ -4,6 +4,7 @@
 
 use std::ffi::{CString, c_char};
 use std::ptr;
+use std::sync::Arc;
 
 use cmkit::BlockSize;
 use cmkit_scratch::{BlockDevice as _, Punched, Volume, VolumeMode, VolumeSpec};
@@ -51,32 +52,44 @@ unsafe impl Structure for cmk_volume_options {
 /// it: in a forked child everything but cmk_volume_destroy and _free is CMK_ERR_INVALID_STATE. A volume of a keyring has a thread that looks after its key while nobody reads or
 /// writes.
 pub struct cmk_volume {
-    pub(super) volume: Volume,
+    pub(super) volume: Arc<Volume>,
     id: CString,
     backing_name: CString,
     warning: Option<CString>,
+    is_of_job: bool,
     process: u32,
 }
 
 impl Handle for cmk_volume {
     fn in_use(&self) -> bool {
-        reentry::is_inside(self.address())
+        reentry::is_inside(key_of(&self.volume))
     }
+}
+
+/// What a volume is known by to [`reentry`], by whichever handle it is called.
+pub(super) fn key_of(volume: &Arc<Volume>) -> usize {
+    Arc::as_ptr(volume).addr()
 }
 
 impl cmk_volume {
     fn handle(volume: Volume) -> *mut Self {
+        Self::over(Arc::new(volume), false)
+    }
+
+    /// Another handle to a job's disk.
+    pub(super) fn of_job(volume: &Arc<Volume>) -> *mut Self {
+        Self::over(Arc::clone(volume), true)
+    }
+
+    fn over(volume: Arc<Volume>, is_of_job: bool) -> *mut Self {
         Box::into_raw(Box::new(Self {
             id: c_string(volume.id()),
             backing_name: c_string(volume.backing_name()),
             warning: volume.warning().map(c_string),
+            is_of_job,
             process: std::process::id(),
             volume,
         }))
-    }
-
-    fn address(&self) -> usize {
-        ptr::from_ref(self).addr()
     }
 
     fn is_foreign(&self) -> bool {
@@ -96,11 +109,11 @@ impl cmk_volume {
     /// Begins a call that may run callbacks under the volume's locks.
     pub(super) fn enter(&self) -> Outcome<Inside> {
         self.check_process()?;
-        reentry::enter(self.address())
+        reentry::enter(key_of(&self.volume))
     }
 }
 
-fn spec(options: Option<cmk_volume_options>) -> Outcome<VolumeSpec> {
+pub(super) fn spec(options: Option<cmk_volume_options>) -> Outcome<VolumeSpec> {
     let Some(options) = options else {
         return Ok(VolumeSpec::default());
     };
@@ -275,6 +288,9 @@ pub unsafe extern "C" fn cmk_volume_reset(
 ) -> cmk_result {
     call!(err; punched = optional_out(punched, false); volume = shared(volume); => {
         let _inside = volume.enter()?;
+        if volume.is_of_job {
+            return Err(wrong_state("this is a job's disk, which isn't used again: end the job, and begin another one"));
+        }
         let done = volume.volume.reset()?;
         if let Some(punched) = punched {
             *punched = done == Punched::Yes;
@@ -305,7 +321,7 @@ pub unsafe extern "C" fn cmk_volume_discard_backing(
 }
 
 /// Wipes the key: what was written can't be read any more, by nobody. Takes microseconds, whatever the backing is doing; requests under way end with an error. May be called from
-/// any thread, also from a callback; a second time it does nothing, and in a forked child only to the child's copy. The handle has to be freed all the same.
+/// any thread, also from a callback; a second time and in a forked child it does nothing. The handle has to be freed all the same.
 ///
 /// Of a volume with a volume file this is no erasure: that needs every wrap of its data key, or the key that wraps it, to be destroyed.
 #[unsafe(no_mangle)]

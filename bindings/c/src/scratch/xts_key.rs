@@ -4,6 +4,7 @@
 
 use cmkit::{SectorSize, VolumeLayout, XtsKey};
 
+use super::block_key::Process;
 use crate::arg::Handle;
 use crate::buffer::cmk_buffer;
 use crate::census::cmk_text_list;
@@ -16,13 +17,13 @@ use crate::structure::Structure;
 ///
 /// It has no integrity: whoever can write the disk can exchange any 16 bytes for garbage and any sector for an older version of it, unseen. Take a cmk_block_key unless the
 /// volume must be opened again later, or mapped by a kernel. Threads and forked children are as with that.
-pub struct cmk_xts_key(XtsKey);
+pub struct cmk_xts_key(XtsKey, Process);
 
 impl Handle for cmk_xts_key {}
 
 impl cmk_xts_key {
     fn handle(key: XtsKey) -> *mut Self {
-        Box::into_raw(Box::new(Self(key)))
+        Box::into_raw(Box::new(Self(key, Process::this())))
     }
 }
 
@@ -217,7 +218,7 @@ pub unsafe extern "C" fn cmk_xts_key_destroy(key: *const cmk_xts_key) {
 /// Whether the key was destroyed; true for NULL and in a forked child.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cmk_xts_key_is_destroyed(key: *const cmk_xts_key) -> bool {
-    value!(true; key = shared(key); => key.0.is_destroyed())
+    value!(true; key = shared(key); => key.1.is_foreign() || key.0.is_destroyed())
 }
 
 /// Wipes the key and ends its handle. In a forked child that is only the child's copy.
