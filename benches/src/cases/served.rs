@@ -38,7 +38,7 @@ enum Server {
     Disk(
         #[expect(dead_code, reason = "held, from the inside to the outside")] Mount,
         #[expect(dead_code, reason = "held")] LoopDevice,
-        #[expect(dead_code, reason = "held")] FuseMount,
+        #[expect(dead_code, reason = "held")] Box<FuseMount>,
     ),
     Mounted(PathBuf),
 }
@@ -386,7 +386,7 @@ fn mounted(
     Subject {
         name,
         args: on_file(&dir, &["--ioengine=libaio", "--direct=1"]),
-        _server: Server::Disk(mount, device, fuse),
+        _server: Server::Disk(mount, device, Box::new(fuse)),
     }
 }
 
