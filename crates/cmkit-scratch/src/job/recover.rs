@@ -132,6 +132,8 @@ fn take_down(state: &JobState, left: &mut Left) {
         let source = PathBuf::from(fuse::source_of(&state.volume));
         match mount::is_mounted(dir, &source) {
             Ok(true) => {
+                // Its server is dead, but a child that was forked from it may keep the connection open, and requests would wait for an answer.
+                mount::abort(dir);
                 if let Some(device) = &state.loop_device {
                     detach(&device.backing_file, &mut note);
                 }
