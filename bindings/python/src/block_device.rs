@@ -85,13 +85,7 @@ impl Place {
         let needed = || size.ok_or_else(|| invalid("a volume needs a size here"));
         match self {
             Self::Dir(dir) => make(Box::new(FileBacking::anonymous(dir, needed()?)?)),
-            Self::Memory => {
-                let size = usize::try_from(needed()?)
-                    .ok()
-                    .filter(|size| isize::try_from(*size).is_ok())
-                    .ok_or_else(|| invalid("a volume in memory is larger than that can be"))?;
-                make(Box::new(MemoryBacking::new(size)))
-            }
+            Self::Memory => make(Box::new(MemoryBacking::try_new(needed()?)?)),
             Self::File(path) if force && path.exists() => {
                 make(sized(path, open_path(path, Access::ReadWrite)?, size)?)
             }

@@ -13,6 +13,7 @@ use super::file::{flags, open_error, punch_hole};
 use super::{Access, Backing, Punched, check, explain_end, read_only};
 use crate::aligned::AlignedBuffer;
 use crate::failure::{io as failed, len_of};
+use crate::mount::table;
 
 /// Bytes that are transferred at once when memory or range isn't aligned.
 const BOUNCE: usize = 256 << 10;
@@ -248,14 +249,10 @@ fn numbers(device: u64) -> String {
 
 /// Where a device is mounted, as far as this process sees it.
 fn mount_point(device: u64) -> Option<String> {
-    // proc_pid_mountinfo(5): id, parent, major:minor, root, mount point, ...
-    let numbers = numbers(device);
-    let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
-    mounts.lines().find_map(|line| {
-        let mut fields = line.split(' ').skip(2);
-        let is_it = fields.next()? == numbers;
-        is_it.then(|| fields.nth(1).map(str::to_owned)).flatten()
-    })
+    let number = (rustix::fs::major(device), rustix::fs::minor(device));
+    let table = table::read().ok()?;
+    let found = table.of_device(number).next();
+    found.map(|entry| entry.dir.display().to_string())
 }
 
 impl Backing for DeviceBacking {

@@ -81,26 +81,9 @@ impl Xts {
     pub(super) fn write(&self, backing: &dyn Backing, data: &[u8], offset: u64) -> Result<()> {
         let mut bounce = self.bounce.take();
         for segment in segments(offset, data.len(), SPAN as u64) {
-            let _writing = self.writing(segment.offset);
-            for step in segment.steps(self.sector_len()) {
-                match step {
-                    Step::Whole { first, data: place } => {
-                        let room = bounce.first(place.len());
-                        room.copy_from_slice(&data[place]);
-                        self.write_sectors(backing, first, room)?;
-                    }
-                    Step::Part {
-                        block,
-                        inside,
-                        data: place,
-                    } => {
-                        let text = bounce.first(self.sector_len());
-                        self.read_sectors(backing, block, text)?;
-                        text[inside].copy_from_slice(&data[place]);
-                        self.write_sectors(backing, block, text)?;
-                    }
-                }
-            }
+            let room = bounce.first(segment.data.len());
+            room.copy_from_slice(&data[segment.data]);
+            self.write_from(backing, room, segment.offset)?;
         }
         bounce.is_ciphertext();
         Ok(())
@@ -139,14 +122,17 @@ impl Xts {
     }
 
     pub(super) fn write_zeroes(&self, backing: &dyn Backing, offset: u64, len: u64) -> Result<()> {
-        let zeros = vec![0; SPAN];
+        let mut bounce = self.bounce.take();
         let mut at = offset;
         while at < offset + len {
             let here = (offset + len - at).min(SPAN as u64);
             // No more than a span.
-            self.write(backing, &zeros[..usize::try_from(here).unwrap_or(0)], at)?;
+            let room = bounce.first(usize::try_from(here).unwrap_or(0));
+            room.fill(0);
+            self.write_from(backing, room, at)?;
             at += here;
         }
+        bounce.is_ciphertext();
         Ok(())
     }
 
