@@ -9,6 +9,7 @@ mod open;
 use std::io;
 
 pub use self::device::DeviceBacking;
+pub(crate) use self::device::open_exclusive;
 pub use self::faulty::{Call, Fault, Faults, FaultyBacking, Recorded};
 pub(crate) use self::file::punch_hole;
 pub use self::file::{Access, FileBacking};

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use cmkit::{Error, Result};
 use rustix::fs::OFlags;
 
+use crate::backing::open_exclusive;
 use crate::failure::io_at;
 use crate::mount::table;
 use crate::{loop_device, program, usage};
@@ -88,11 +89,9 @@ fn check_device_unused(path: &Path, number: (u32, u32)) -> Result<()> {
     }
     // The kernel knows of more users than can be looked up: those that have it exclusively.
     let exclusive = i32::try_from((OFlags::EXCL | OFlags::CLOEXEC).bits()).unwrap_or(0);
-    match OpenOptions::new()
-        .read(true)
-        .custom_flags(exclusive)
-        .open(path)
-    {
+    let mut options = OpenOptions::new();
+    options.read(true).custom_flags(exclusive);
+    match open_exclusive(&options, path) {
         Ok(_) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
             let users = usage::of_device(number, &table);

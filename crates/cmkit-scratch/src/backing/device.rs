@@ -5,6 +5,8 @@ use std::io::{self, Seek as _, SeekFrom};
 use std::os::unix::fs::{FileExt as _, FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
 
 use cmkit::{Error, Result};
 use rustix::fs::OFlags;
@@ -55,8 +57,7 @@ impl DeviceBacking {
         let mut options = OpenOptions::new();
         options.read(true).write(access == Access::ReadWrite);
         options.custom_flags(flags(OFlags::EXCL | OFlags::DIRECT));
-        let file = options
-            .open(path)
+        let file = open_exclusive(&options, path)
             .map_err(|e| device_error(path, metadata.rdev(), access, e))?;
         // The name may mean something else by now.
         let metadata = file.metadata().map_err(|e| failed("look at", &name, e))?;
@@ -206,6 +207,20 @@ fn write_protected(name: &str) -> Error {
     Error::NotPermitted {
         problem: format!("{name}: the device is read-only; nothing can be written to it"),
     }
+}
+
+/// Opens a device with `O_EXCL`. A program that is just being started has the descriptors of this process for a moment, and so has one that looks at a new device:
+/// what is busy is tried again for a fifth of a second.
+pub(crate) fn open_exclusive(options: &OpenOptions, path: &Path) -> io::Result<File> {
+    for _ in 0..10 {
+        match options.open(path) {
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
+                thread::sleep(Duration::from_millis(20));
+            }
+            opened => return opened,
+        }
+    }
+    options.open(path)
 }
 
 fn device_error(path: &Path, device: u64, access: Access, error: io::Error) -> Error {
