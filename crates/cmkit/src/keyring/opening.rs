@@ -183,9 +183,7 @@ impl Shared {
 
     /// The whole order of checks, with the provider.
     pub(super) fn open_header(&self, bytes: &[u8]) -> Result<Arc<DecryptEntry>> {
-        let header = Header::parse(bytes)?;
-        header.check_form()?;
-        self.check_workspace(&header)?;
+        let header = self.own_header(bytes)?;
         if header.core.purpose == Purpose::Volume {
             return Err(Error::format(
                 "it is a volume's key and not a document or stream",
@@ -196,15 +194,21 @@ impl Shared {
 
     /// The same for a volume's key, and the DEK itself.
     pub(super) fn open_volume_header(&self, bytes: &[u8]) -> Result<(Dek, DecryptEntry)> {
-        let header = Header::parse(bytes)?;
-        header.check_form()?;
-        self.check_workspace(&header)?;
+        let header = self.own_header(bytes)?;
         if header.core.purpose != Purpose::Volume {
             return Err(Error::format(
                 "it is a document or stream and not a volume's key",
             ));
         }
         self.open_checked(&header)
+    }
+
+    /// The checks before the purpose's: a header of this keyring's workspace.
+    fn own_header<'a>(&self, bytes: &'a [u8]) -> Result<Header<'a>> {
+        let header = Header::parse(bytes)?;
+        header.check_form()?;
+        self.check_workspace(&header)?;
+        Ok(header)
     }
 
     /// The checks from the allow-list on.
