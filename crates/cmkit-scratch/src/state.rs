@@ -83,6 +83,12 @@ impl StateDir {
         &self.path
     }
 
+    /// Where the records of erasures are.
+    #[must_use]
+    pub fn records(&self) -> PathBuf {
+        self.path.join("records")
+    }
+
     /// Makes this process the owner of a job: 1 to 64 of `0-9A-Za-z._-`, the first no dot. What a dead owner left is then in
     /// [`Claim::left_behind`], and is to be cleaned up before anything new is taken.
     ///

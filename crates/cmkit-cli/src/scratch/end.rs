@@ -50,10 +50,7 @@ pub(crate) fn run(args: &args::ScratchEnd) -> Result {
     if find(&dir, &args.job)?.is_some_and(|job| job.liveness == Liveness::Dead) {
         return clean_up(&dir, args);
     }
-    let record = dir
-        .path()
-        .join("records")
-        .join(format!("{}.json", state.volume));
+    let record = dir.records().join(format!("{}.json", state.volume));
     match ErasureRecord::load(&record) {
         Ok(record) => tell::erased(&record, None, args.quiet),
         // A volume that stays has none.

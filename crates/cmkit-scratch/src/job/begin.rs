@@ -9,7 +9,6 @@ use std::time::Duration;
 use cmkit::{Error, Result};
 
 use super::JobScratch;
-use super::end::RECORDS;
 use super::files::{self, Left, remove_created};
 use super::front::Front;
 use super::recover::cleaned;
@@ -38,7 +37,7 @@ pub(super) fn begin(
         mount::check_permitted()?;
     }
     let place = absolute(&spec.place)?;
-    let records = dir.path().join(RECORDS);
+    let records = dir.records();
     let claim = claim(dir, job, &records)?;
     match make(&claim, job, spec, &place) {
         Ok((state, volume)) => exposed(dir, claim, state, volume, records, expose),
@@ -59,7 +58,7 @@ pub(super) fn begin_kept(
     if matches!(expose, Expose::Mount { .. }) {
         mount::check_permitted()?;
     }
-    let records = dir.path().join(RECORDS);
+    let records = dir.records();
     let path = std::path::absolute(path).map_err(|e| io_at("find", path, e))?;
     let claim = claim(dir, job, &records)?;
     let mut state = JobState::new(job);

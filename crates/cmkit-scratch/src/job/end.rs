@@ -18,9 +18,6 @@ use crate::state::{Claim, JobState};
 use crate::time::UtcTime;
 use crate::volume::Volume;
 
-/// Where erasure records go, in the state directory.
-pub(crate) const RECORDS: &str = "records";
-
 /// How long giving room back may take. The ciphertext that would be left is nobody's any more.
 const DISCARD: Duration = Duration::from_secs(if cfg!(test) { 2 } else { 30 });
 

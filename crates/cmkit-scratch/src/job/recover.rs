@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use cmkit::{Error, Result};
 
-use super::end::{RECORDS, discarded, record_of, within};
+use super::end::{discarded, record_of, within};
 use super::files::{self, Left, remove_created};
 use super::steps::step;
 use crate::backing::{Access, Backing as _, DeviceBacking};
@@ -57,7 +57,7 @@ pub fn recover(state: &StateDir) -> Result<Vec<Recovered>> {
             let _ = claim.release();
             continue;
         };
-        let records = state.path().join(RECORDS);
+        let records = state.records();
         let result = cleaned(left_behind, &records).and_then(|(record, again)| {
             if !again {
                 claim.release()?;
