@@ -9,7 +9,7 @@ use cmkit::{AtomicFile, Error, Overwrite, Result};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::failure::io as failed;
+use crate::failure::{io as failed, io_at};
 
 /// Bytes in a file, at most; ours have a few thousand.
 const MAX_LEN: u64 = 1 << 20;
@@ -35,14 +35,14 @@ fn exists(path: &Path) -> Result<bool> {
     match fs::symlink_metadata(path) {
         Ok(_) => Ok(true),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(e) => Err(failed("look at", &path.display().to_string(), e)),
+        Err(e) => Err(io_at("look at", path, e)),
     }
 }
 
 /// The same for one that has to be there.
 pub(crate) fn check_dir(path: &Path) -> Result<()> {
     let metadata = fs::symlink_metadata(path);
-    let metadata = metadata.map_err(|e| failed("look at", &path.display().to_string(), e))?;
+    let metadata = metadata.map_err(|e| io_at("look at", path, e))?;
     if metadata.is_symlink() {
         return Err(not_permitted(
             path,
@@ -104,7 +104,7 @@ pub(crate) fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<()> {
     text.push(b'\n');
     let mut file = AtomicFile::create(path, Overwrite::Replace)?;
     let written = file.write_all(&text);
-    written.map_err(|e| failed("write", &path.display().to_string(), e))?;
+    written.map_err(|e| io_at("write", path, e))?;
     file.commit(None)
 }
 
@@ -132,7 +132,7 @@ pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
 
 /// The names of the JSON files in a directory, without `.json`, sorted. None where there is no directory.
 pub(crate) fn json_names(dir: &Path) -> Result<Vec<String>> {
-    let fail = |e| failed("list", &dir.display().to_string(), e);
+    let fail = |e| io_at("list", dir, e);
     let entries = match fs::read_dir(dir) {
         Ok(entries) => entries,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),

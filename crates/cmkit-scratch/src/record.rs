@@ -100,7 +100,7 @@ impl ErasureRecord {
     pub fn load(path: &Path) -> Result<Self> {
         read_json(path)?.ok_or_else(|| {
             let missing = std::io::ErrorKind::NotFound.into();
-            crate::failure::io("open", &path.display().to_string(), missing)
+            crate::failure::io_at("open", path, missing)
         })
     }
 

@@ -24,6 +24,7 @@ use self::xts::Xts;
 use crate::backing::{Backing, Punched};
 use crate::device::{BlockDevice, Durability, Extent, Geometry, Zeroes};
 use crate::failure::{check_range, io, len_of};
+use crate::origin::Origin;
 
 /// An encrypted disk: a [`BlockDevice`] over a [`Backing`].
 ///
@@ -47,7 +48,7 @@ struct Disk {
     backing: Box<dyn Backing>,
     id: String,
     len: u64,
-    process: u32,
+    origin: Origin,
     counters: Counters,
 }
 
@@ -170,7 +171,7 @@ impl Volume {
 impl Disk {
     /// Before anything that takes a lock.
     fn check_process(&self) -> Result<()> {
-        if std::process::id() == self.process {
+        if self.origin.is_here() {
             return Ok(());
         }
         Err(Error::InvalidState {

@@ -11,7 +11,8 @@ use rustix::fs::{FallocateFlags, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::{Backing, Punched, check, explain_end, read_only};
-use crate::failure::{io as failed, len_of};
+use crate::failure::{io as failed, io_at, len_of};
+use crate::origin::Origin;
 
 /// `f_type` of file systems that are memory: `TMPFS_MAGIC` and `RAMFS_MAGIC` of statfs(2).
 const IN_MEMORY: [i64; 2] = [0x0102_1994, 0x8584_58f6];
@@ -43,7 +44,7 @@ pub struct FileBacking {
     access: Access,
     is_blocking: bool,
     /// That took the lock: a forked child mustn't let it go.
-    process: u32,
+    origin: Origin,
 }
 
 impl FileBacking {
@@ -131,7 +132,7 @@ impl FileBacking {
             access,
             #[allow(clippy::unnecessary_cast)] // Its width depends on the platform.
             is_blocking: !IN_MEMORY.contains(&(system.f_type as i64)),
-            process: std::process::id(),
+            origin: Origin::here(),
         })
     }
 
@@ -198,7 +199,7 @@ fn named_for_a_moment(dir: &Path) -> Result<File> {
         match options.open(&path) {
             Ok(file) => {
                 let removed = fs::remove_file(&path);
-                removed.map_err(|e| failed("remove", &path.display().to_string(), e))?;
+                removed.map_err(|e| io_at("remove", &path, e))?;
                 return Ok(file);
             }
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
@@ -267,7 +268,7 @@ pub(crate) fn punch_hole(file: &File, offset: u64, len: u64) -> io::Result<Punch
 impl Drop for FileBacking {
     fn drop(&mut self) {
         // Closing alone leaves the lock to children that were forked meanwhile; they share it, and must leave it to their parent.
-        if self.process == std::process::id() {
+        if self.origin.is_here() {
             let _ = self.file.unlock();
         }
     }

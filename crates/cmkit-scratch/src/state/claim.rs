@@ -10,7 +10,8 @@ use cmkit::{Error, Result};
 use super::job::JobState;
 use super::lock::Lock;
 use super::state_path;
-use crate::failure::io as failed;
+use crate::failure::io_at;
+use crate::origin::Origin;
 use crate::private::{read_json, write_json};
 
 /// That this process owns a job, until it is released or dropped.
@@ -22,7 +23,7 @@ pub struct Claim {
     jobs: PathBuf,
     job: String,
     left_behind: Option<JobState>,
-    process: u32,
+    origin: Origin,
 }
 
 impl Claim {
@@ -34,7 +35,7 @@ impl Claim {
             jobs: jobs.to_owned(),
             job: job.to_owned(),
             left_behind: read_json(&state_path(jobs, job))?,
-            process: std::process::id(),
+            origin: Origin::here(),
         })
     }
 
@@ -80,7 +81,7 @@ impl Claim {
         let path = state_path(&self.jobs, &self.job);
         match fs::remove_file(&path) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => {
-                return Err(failed("remove", &path.display().to_string(), e));
+                return Err(io_at("remove", &path, e));
             }
             _ => {}
         }
@@ -89,7 +90,7 @@ impl Claim {
     }
 
     fn check_process(&self) -> Result<()> {
-        if self.process == std::process::id() {
+        if self.origin.is_here() {
             return Ok(());
         }
         Err(Error::InvalidState {

@@ -12,7 +12,7 @@ use rustix::fs::{FlockOperation, OFlags};
 use rustix::io::Errno;
 use rustix::process::{Flock, FlockType, fcntl_getlk};
 
-use crate::failure::io as failed;
+use crate::failure::io_at;
 
 /// The locks that this process has: the directory, and the job's name. With the process that put it there, because a forked child has the list and
 /// not the locks.
@@ -54,7 +54,7 @@ impl Lock {
                     // Let go in between.
                     Holder::None => continue,
                 },
-                Err(e) => return Err(failed("lock", &path.display().to_string(), e.into())),
+                Err(e) => return Err(io_at("lock", &path, e.into())),
             }
             // Its last owner may have removed it after it was opened here.
             if is_at(&file, &path) {
@@ -71,7 +71,7 @@ impl Lock {
     /// Removes the file as well.
     pub(super) fn remove(self) -> Result<()> {
         let removed = fs::remove_file(&self.path);
-        removed.map_err(|e| failed("remove", &self.path.display().to_string(), e))
+        removed.map_err(|e| io_at("remove", &self.path, e))
     }
 
     #[cfg(test)]
@@ -113,7 +113,7 @@ fn own() -> MutexGuard<'static, BTreeSet<Key>> {
 
 fn key(jobs: &Path, job: &str) -> Result<Key> {
     let metadata = fs::metadata(jobs);
-    let metadata = metadata.map_err(|e| failed("look at", &jobs.display().to_string(), e))?;
+    let metadata = metadata.map_err(|e| io_at("look at", jobs, e))?;
     let process = std::process::id();
     Ok((metadata.dev(), metadata.ino(), job.to_owned(), process))
 }
@@ -127,13 +127,12 @@ fn open(path: &Path, options: &mut OpenOptions) -> Result<File> {
     options.read(true).write(true).mode(0o600);
     options.custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
     let opened = options.open(path);
-    opened.map_err(|e| failed("open", &path.display().to_string(), e))
+    opened.map_err(|e| io_at("open", path, e))
 }
 
 fn asked(file: &File, path: &Path) -> Result<Holder> {
     let found = fcntl_getlk(file, &Flock::from(FlockType::WriteLock));
-    let found =
-        found.map_err(|e| failed("ask for the lock of", &path.display().to_string(), e.into()))?;
+    let found = found.map_err(|e| io_at("ask for the lock of", path, e.into()))?;
     Ok(match found {
         None => Holder::None,
         Some(lock) => {

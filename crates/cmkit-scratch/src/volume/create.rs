@@ -12,6 +12,7 @@ use super::xts::Xts;
 use super::{Cipher, Disk, Volume};
 use crate::backing::Backing;
 use crate::failure::{invalid, machine_memory};
+use crate::origin::Origin;
 
 /// Beyond so much under one key in XTS mode, one is told.
 const XTS_WARN_LEN: u64 = 1 << 40;
@@ -172,7 +173,7 @@ impl Volume {
             backing,
             id: new_id()?,
             len,
-            process: std::process::id(),
+            origin: Origin::here(),
             counters: Counters::default(),
         });
         let mut volume = Volume { disk, watch: None };
